@@ -1,0 +1,189 @@
+"""The outermost ASGI layer: what holds for every answer, whatever route it came from.
+
+One layer rather than a stack of middlewares, because every request pays for it:
+request ids, security headers, HEAD, the rate limit, metrics and one log line.
+A log line names the route (``/api/v1/addresses/{code}``) and never the path, so
+that no address, code or search text is ever logged.
+"""
+
+import ipaddress
+import re
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from secrets import token_hex
+from typing import Any
+
+import msgspec
+import structlog
+from limits import RateLimitItem, parse
+from limits.aio.storage import MemoryStorage, RedisStorage, Storage
+from limits.aio.strategies import FixedWindowRateLimiter
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
+from redis.exceptions import RedisError
+
+from bkapp.config import Settings
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+REQUEST_ID = "bkapp.request_id"
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9_-]{8,64}")
+_UNLIMITED = frozenset({"/healthz", "/readyz", "/metrics"})
+
+CSP = "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+_HEADERS = {
+    "Content-Security-Policy": CSP,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Permissions-Policy": "geolocation=(self), camera=(self), microphone=(self)",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+log = structlog.get_logger("bkapp.edge")
+
+REQUESTS = Histogram(
+    "bkapp_http_request_duration_seconds",
+    "Time from the first byte of a request to the last byte of its answer.",
+    ["method", "route", "status"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+LIMITED = Counter("bkapp_http_rate_limited", "Requests refused by the rate limit.")
+LIMITER_DOWN = Counter("bkapp_http_rate_limiter_errors", "Requests let through because the limiter's store was down.")
+
+
+def registry() -> CollectorRegistry:
+    return REGISTRY
+
+
+class Edge:
+    """Wraps the application.  ``inner`` is an ASGI application that answers every request it is given."""
+
+    def __init__(self, inner: ASGIApp, settings: Settings) -> None:
+        self._inner = inner
+        headers = [(name.lower().encode(), value.encode()) for name, value in _HEADERS.items()]
+        if settings.base_url.startswith("https://"):
+            headers.append((b"strict-transport-security", b"max-age=31536000; includeSubDomains"))
+        self._headers = headers
+        self._proxies = settings.trusted_proxies
+        storage: Storage = (
+            RedisStorage(f"async+{settings.redis_url}", implementation="redispy")
+            if settings.redis_url
+            else MemoryStorage()
+        )
+        self._limiter = FixedWindowRateLimiter(storage)
+        self._rate: RateLimitItem = parse(settings.rate_limit)
+        # Labelled children are looked up once and kept: `labels()` takes a lock and sorts out names each time.
+        self._timers: dict[tuple[str, str, int], Callable[[float], None]] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._inner(scope, receive, send)
+            return
+        began = time.perf_counter()
+        method: str = scope["method"]
+        headers = scope["headers"]
+        request_id = next(
+            (value.decode() for name, value in headers if name == b"x-request-id" and _REQUEST_ID.fullmatch(value)), None
+        ) or token_hex(8)
+        scope[REQUEST_ID] = request_id
+        head = method == "HEAD"
+        if head:
+            # Every GET answers HEAD: same headers, no body (RFC 9110 §9.3.2).
+            scope["method"] = "GET"
+        status = 0
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                own = message["headers"] = list(message.get("headers", ()))
+                present = {name for name, _ in own}
+                own.extend(header for header in self._headers if header[0] not in present)
+                own.append((b"x-request-id", request_id.encode()))
+            elif head and message["type"] == "http.response.body":
+                if message.get("more_body"):
+                    return
+                message = {"type": "http.response.body", "body": b""}
+            await send(message)
+
+        try:
+            if scope["path"] not in _UNLIMITED and (wait := await self._over_limit(scope)):
+                LIMITED.inc()
+                await _refuse(answer, 429, "too_many_requests", "Quá nhiều yêu cầu, xin chờ một chút", request_id, wait)
+            else:
+                await self._inner(scope, receive, answer)
+        except Exception:
+            # The application answers its own errors, so this is a bug of ours or a client that left.
+            log.exception("unanswered", request_id=request_id, route=scope.get("path_template", ""))
+            if not status:
+                await _refuse(answer, 500, "internal", "Hệ thống gặp lỗi, xin thử lại sau", request_id)
+        finally:
+            seconds = time.perf_counter() - began
+            route = scope.get("path_template") or "unrouted"
+            self._observe(method, route, status, seconds)
+            log.info(
+                "request", method=method, route=route, status=status, ms=round(seconds * 1000, 2), request_id=request_id
+            )
+
+    def _observe(self, method: str, route: str, status: int, seconds: float) -> None:
+        key = (method, route, status)
+        observe = self._timers.get(key)
+        if observe is None:
+            known = method if method in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} else "other"
+            observe = self._timers[key] = REQUESTS.labels(known, route, str(status)).observe
+        observe(seconds)
+
+    async def _over_limit(self, scope: Scope) -> int:
+        """Seconds to wait, or 0 to go on.  A limiter whose store is down lets everybody in: an outage of Redis must
+        not be an outage of bkapp."""
+        who = caller_address(scope, self._proxies)
+        try:
+            if await self._limiter.hit(self._rate, who):
+                return 0
+            window = await self._limiter.get_window_stats(self._rate, who)
+        except (RedisError, OSError):
+            LIMITER_DOWN.inc()
+            return 0
+        return max(1, int(window.reset_time - time.time()) + 1)
+
+
+def caller_address(scope: Scope, proxies: int) -> str:
+    """The caller's network address for the rate limit; an IPv6 caller is a whole /64, which one household holds.
+
+    ``proxies`` is how many of the addresses in X-Forwarded-For, from the right, our own proxies wrote.
+    """
+    client = scope.get("client")
+    address = str(client[0]) if client else "unknown"
+    if proxies:
+        chain = [
+            part.strip()
+            for name, value in scope["headers"]
+            if name == b"x-forwarded-for"
+            for part in value.decode("latin-1").split(",")
+        ]
+        if len(chain) >= proxies:
+            address = chain[-proxies]
+    if ":" in address:
+        try:
+            ip = ipaddress.IPv6Address(address.partition("%")[0])
+        except ValueError:
+            return "unknown"
+        return str(ip.ipv4_mapped or ipaddress.IPv6Network((int(ip) >> 64 << 64, 64)))
+    return address
+
+
+async def _refuse(send: Send, status: int, code: str, title: str, request_id: str, wait: int = 0) -> None:
+    detail = f"Try again in {wait} seconds." if wait else "Something went wrong on our side; it has been recorded."
+    problem = {"type": f"/problems/{code}", "title": title, "status": status, "detail": detail, "request_id": request_id}
+    headers = [(b"content-type", b"application/problem+json")]
+    if wait:
+        headers.append((b"retry-after", str(wait).encode()))
+    body = msgspec.json.encode(problem)
+    headers.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,380 @@
+"""What every controller shares: transactions, idempotency, how refusals are answered, pagination.
+
+:class:`UnitOfWork` is where HTTP requests commit.  Jobs and commands do the same
+with ``async with sessions.begin()``.  Nothing else in bkapp commits.
+"""
+
+import hashlib
+import re
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, date, datetime
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+import sqlalchemy as sa
+import structlog
+from litestar import MediaType, Request, Response
+from litestar.connection import ASGIConnection
+from litestar.datastructures import State
+from litestar.di import NamedDependency
+from litestar.enums import ScopeType
+from litestar.exceptions import HTTPException
+from litestar.handlers import BaseRouteHandler
+from litestar.middleware import ASGIMiddleware
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import HeaderParameter
+from litestar.types import ASGIApp, ExceptionHandlersMap, Message, Receive, Scope, Send
+from msgspec import Meta, Struct
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, TimeoutError
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column
+
+from bkapp.db import Sessions, Table
+from bkapp.edge import REQUEST_ID
+from bkapp.errors import (
+    DomainError,
+    FieldError,
+    Forbidden,
+    Invalid,
+    KeyInFlight,
+    KeyMissing,
+    KeyReused,
+    Malformed,
+    MethodNotAllowed,
+    NotAcceptable,
+    NotFound,
+    TooLarge,
+    TooManyRequests,
+    Unauthenticated,
+    Unavailable,
+    UnsupportedMediaType,
+)
+
+HANOI = ZoneInfo("Asia/Ho_Chi_Minh")
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+PROBLEM = "application/problem+json"
+
+Transaction = NamedDependency[AsyncSession]
+Reading = NamedDependency[AsyncSession]
+
+# Documented on every unsafe route; checked by UnitOfWork before the handler is reached.
+IdempotencyKey = Annotated[
+    str,
+    HeaderParameter(
+        name="Idempotency-Key",
+        description="One per intended change, 1 to 255 visible ASCII characters; the same key gives the same answer.",
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x21-\x7e]+$",
+    ),
+]
+
+log = structlog.get_logger("bkapp.http")
+
+
+def today() -> date:
+    """The day it is in Bắc Kạn."""
+    return datetime.now(HANOI).date()
+
+
+# --- problems ---------------------------------------------------------------------------------------------------
+
+
+class Problem(Struct, omit_defaults=True):
+    """Problem details (RFC 9457)."""
+
+    type: Annotated[str, Meta(description="Stable; what programs compare.", examples=["/problems/not_found"])]
+    title: Annotated[str, Meta(description="Vietnamese, for the person.")]
+    status: int
+    detail: Annotated[str, Meta(description="English, for the engineer.")]
+    request_id: str
+    errors: list[FieldError] = []
+    suggestions: list[dict[str, Any]] = []
+
+
+_BY_STATUS: dict[int, type[DomainError]] = {
+    400: Malformed,
+    401: Unauthenticated,
+    403: Forbidden,
+    404: NotFound,
+    405: MethodNotAllowed,
+    406: NotAcceptable,
+    413: TooLarge,
+    415: UnsupportedMediaType,
+    429: TooManyRequests,
+    503: Unavailable,
+}
+
+
+def documented(*statuses: int) -> dict[int, ResponseSpec]:
+    """The refusals of a route, for OpenAPI.  400, 429 and 503 can happen anywhere."""
+    return {
+        status: ResponseSpec(
+            data_container=Problem,
+            media_type=PROBLEM,
+            generate_examples=False,
+            description=_BY_STATUS[status].title if status in _BY_STATUS else "Yêu cầu bị từ chối",
+        )
+        for status in sorted({400, 429, 503, *statuses})
+    }
+
+
+def problem_of(error: DomainError, request_id: str) -> dict[str, object]:
+    return {
+        **error.facts,
+        "type": f"/problems/{error.code}",
+        "title": error.title,
+        "status": error.status,
+        "detail": error.detail,
+        "request_id": request_id,
+    }
+
+
+def refuse(request: Request, error: DomainError) -> Response:
+    """Answer a refusal as RFC 9457 problem details, or as a page to a browser that asked a page route."""
+    headers = {"Cache-Control": "no-store"}
+    wait = error.facts.get("retry_after", 5 if error.status == 503 else None)
+    if wait is not None:
+        headers["Retry-After"] = str(wait)
+    if error.status == 401:
+        headers["WWW-Authenticate"] = 'Bearer realm="bkapp"'
+    allow = error.facts.get("allow")
+    if allow:
+        headers["Allow"] = str(allow)
+    problem = problem_of(error, request.scope.get(REQUEST_ID, ""))  # type: ignore[call-overload]
+    page = request.app.state.get("error_page")
+    if page and wants_page(request):
+        return Response(page(problem), status_code=error.status, media_type=MediaType.HTML, headers=headers)
+    return Response(problem, status_code=error.status, media_type=PROBLEM, headers=headers)
+
+
+def wants_page(request: Request) -> bool:
+    """Whether a person with a browser waits for the answer, rather than a program."""
+    path = request.scope["path"]
+    return not path.startswith(("/api/", "/.well-known/", "/schema")) and "text/html" in request.headers.get("accept", "")
+
+
+def _refuse_http(request: Request, error: HTTPException) -> Response:
+    """Litestar's own refusals (no such route, unreadable body, …) in our words."""
+    kind = _BY_STATUS.get(error.status_code)
+    if kind is None:
+        return _fail(request, error)
+    if kind is Malformed:
+        return refuse(request, Malformed("The request cannot be read.", _field_errors(error)))
+    if kind is MethodNotAllowed:
+        handlers = getattr(request.scope.get("route_handler"), "http_methods", ())
+        return refuse(request, MethodNotAllowed("This method is not allowed here.", allow=", ".join(sorted(handlers))))
+    details = {
+        NotFound: "There is nothing at this address.",
+        TooLarge: "The body is larger than this route accepts.",
+        UnsupportedMediaType: "Send application/json.",
+    }
+    return refuse(request, kind(details.get(kind, error.detail)))
+
+
+def _field_errors(error: HTTPException) -> list[FieldError]:
+    """Litestar's messages as JSON pointers: ``$.a[0].b`` in a body becomes ``/a/0/b``; a parameter keeps its name."""
+    if not isinstance(error.extra, list):
+        path = re.search(r"`\$(\S*)`", error.detail)
+        return [FieldError(pointer=_pointer(path[1] if path else ""), detail=error.detail.split(" - at ")[0])]
+    found = []
+    for message in error.extra:
+        key = str(message.get("key", ""))
+        in_body = message.get("source") in {"body", None} or key == "data"
+        pointer = _pointer("." + key if key and key != "data" else "") if in_body else key
+        found.append(FieldError(pointer=pointer, detail=str(message.get("message", ""))))
+    return found
+
+
+def _pointer(path: str) -> str:
+    return re.sub(r"\.|\[(?=\d)", "/", path).replace("]", "")
+
+
+def _fail(request: Request, error: Exception) -> Response:
+    """A bug: say so without a trace, and record it once."""
+    request_id = request.scope.get(REQUEST_ID, "")  # type: ignore[call-overload]
+    log.error("bug", request_id=request_id, route=request.scope.get("path_template"), exc_info=error)
+    problem = {
+        "type": "/problems/internal",
+        "title": "Hệ thống gặp lỗi, xin thử lại sau",
+        "status": 500,
+        "detail": "Something went wrong on our side; it has been recorded.",
+        "request_id": request_id,
+    }
+    return Response(problem, status_code=500, media_type=PROBLEM)
+
+
+def _outage(request: Request, error: Exception) -> Response:
+    """The database is away or has no time for us: not the caller's fault and worth another try."""
+    if isinstance(error, DBAPIError) and not (error.connection_invalidated or _is_outage(error)):
+        return _fail(request, error)
+    log.warning("database_unavailable", kind=type(error).__name__, route=request.scope.get("path_template"))
+    return refuse(request, Unavailable("The database does not answer at the moment."))
+
+
+def _is_outage(error: DBAPIError) -> bool:
+    state = getattr(error.orig, "sqlstate", None)
+    # 08 connection, 53 resources, 57P0x shutdown, 57014 timeout, 55P03 lock timeout, 40 serialization and deadlock
+    return state is None or state[:2] in {"08", "53", "40"} or state in {"57P01", "57P02", "57P03", "57014", "55P03"}
+
+
+EXCEPTION_HANDLERS: ExceptionHandlersMap = {
+    DomainError: refuse,
+    HTTPException: _refuse_http,
+    OperationalError: _outage,
+    InterfaceError: _outage,
+    TimeoutError: _outage,
+    Exception: _fail,
+}
+
+
+# --- guards -----------------------------------------------------------------------------------------------------
+
+
+def anyone(_: ASGIConnection, __: BaseRouteHandler) -> None:
+    """This route is public on purpose.  Every route names a guard, so that a forgotten one is seen."""
+
+
+# --- transactions and idempotency -------------------------------------------------------------------------------
+
+
+class IdempotencyRecord(Table):
+    """The answer once given to a key, kept at least 30 days so that a repeat gets the same bytes."""
+
+    __tablename__ = "idempotency_key"
+
+    caller: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    fingerprint: Mapped[bytes]
+    status: Mapped[int]
+    headers: Mapped[dict[str, str]] = mapped_column(sa.JSON)
+    body: Mapped[bytes]
+    created_at: Mapped[datetime] = mapped_column(server_default=sa.func.now())
+
+
+SESSION = "bkapp.session"
+_KEPT_HEADERS = frozenset({b"content-type", b"location"})
+# Answers that say nothing about the change itself may differ next time, so they are not kept.
+_NOT_KEPT = frozenset({400, 401, 403, 405, 406, 413, 415, 429})
+
+
+class UnitOfWork(ASGIMiddleware):
+    """One transaction around an unsafe request, committed here if the answer is a success.
+
+    The same transaction holds the key's advisory lock (so a second request with
+    the key, still in flight, is told to wait), the work, and the stored answer:
+    either all of it happened or none.  A refusal's work is rolled back to a
+    savepoint and the refusal stored, so that repeating it gives the same answer.
+
+    Keys follow the IETF draft "The Idempotency-Key HTTP Header Field".  A route
+    that changes nothing (a POST only because of its size) says so with
+    ``opt={"reads_only": True}``.
+    """
+
+    scopes = (ScopeType.HTTP,)
+    exclude_opt_key = "reads_only"
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        if scope["method"] in SAFE_METHODS or (scope.get("user") is None and not scope["route_handler"].opt.get("open")):
+            # Nobody is signed in and the route is not open: its guard is about to refuse.
+            await next_app(scope, receive, send)
+            return
+        request = Request[Any, Any, Any](scope, receive, send)
+        key = request.headers.get("idempotency-key", "")
+        if not re.fullmatch(r"[\x21-\x7e]{1,255}", key):
+            raise KeyMissing("Send an Idempotency-Key header of 1 to 255 visible ASCII characters with every POST.")
+        caller = str(getattr(scope.get("user"), "id", "open"))
+        body = await request.body()
+        fingerprint = hashlib.sha256(
+            b"\0".join([scope["method"].encode(), scope["path"].encode(), scope.get("query_string", b""), body])
+        ).digest()
+        messages: list[Message] = []
+
+        async def keep(message: Message) -> None:
+            messages.append(message)
+
+        async with self._sessions.begin() as session:
+            stored = await _claim(session, caller, key)
+            if stored is None:
+                scope[SESSION] = session  # type: ignore[literal-required]
+                work = await session.begin_nested()
+                await next_app(scope, receive, keep)
+                await _settle(session, work, messages, IdempotencyRecord(caller=caller, key=key, fingerprint=fingerprint))
+        if stored is None:
+            for message in messages:
+                await send(message)
+        elif stored.fingerprint != fingerprint:
+            raise KeyReused("This Idempotency-Key was used for another request.")
+        else:
+            await _replay(send, stored)
+
+
+async def _claim(session: AsyncSession, caller: str, key: str) -> IdempotencyRecord | None:
+    """Take the key for this transaction; return the answer already given to it, if any."""
+    digest = hashlib.blake2b(f"{caller}\0{key}".encode(), digest_size=8).digest()
+    number = int.from_bytes(digest, "big", signed=True)
+    if not await session.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(number))):
+        raise KeyInFlight("A request with this Idempotency-Key is still being worked on.", retry_after=1)
+    return await session.get(IdempotencyRecord, (caller, key))
+
+
+async def _settle(session: AsyncSession, work: Any, messages: list[Message], record: IdempotencyRecord) -> None:
+    """Keep or undo the work by the answer that came out of it, and store the answer with it."""
+    start = next(message for message in messages if message["type"] == "http.response.start")
+    status: int = start["status"]  # type: ignore[typeddict-item]
+    if status < 400:
+        await session.flush()
+        await work.commit()
+    else:
+        await work.rollback()
+    if status >= 500 or status in _NOT_KEPT:
+        return
+    record.status = status
+    record.headers = {
+        name.decode(): value.decode()
+        for name, value in start["headers"]  # type: ignore[typeddict-item]
+        if name in _KEPT_HEADERS
+    }
+    record.body = b"".join(m.get("body", b"") for m in messages if m["type"] == "http.response.body")  # type: ignore[misc]
+    session.add(record)
+
+
+async def _replay(send: Send, stored: IdempotencyRecord) -> None:
+    headers = [(name.encode(), value.encode()) for name, value in stored.headers.items()]
+    headers += [(b"idempotent-replayed", b"true"), (b"content-length", str(len(stored.body)).encode())]
+    await send({"type": "http.response.start", "status": stored.status, "headers": headers})
+    await send({"type": "http.response.body", "body": stored.body, "more_body": False})
+
+
+def transaction(scope: Scope) -> AsyncSession:
+    """The session of the transaction that :class:`UnitOfWork` opened around this request."""
+    session: AsyncSession = scope[SESSION]  # type: ignore[literal-required]
+    return session
+
+
+async def reading(state: State) -> AsyncIterator[AsyncSession]:
+    """A session for a route that only reads."""
+    readers: Sessions = state.readers
+    async with readers() as session:
+        yield session
+
+
+def request_id_of(scope: Mapping[str, Any]) -> str:
+    return str(scope.get(REQUEST_ID, ""))
+
+
+def parse_cursor(text: str | None) -> int:
+    """The ``after`` of a list: the number of the last row seen, 0 for the beginning."""
+    if text is None:
+        return 0
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise Invalid("The cursor is not one of ours.", [FieldError("after", "not a cursor")])
+    return int(text)
+
+
+def to_json(value: object) -> bytes:
+    return msgspec.json.encode(value)

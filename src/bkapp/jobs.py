@@ -1,0 +1,53 @@
+"""Background jobs, kept in the same database as the rows they are about (procrastinate).
+
+A job deferred in a transaction exists only if the transaction commits.  Arguments
+are ids, never objects; every task is safe to repeat.
+"""
+
+import procrastinate
+import sqlalchemy as sa
+from procrastinate.tasks import Task
+from procrastinate.types import JSONValue
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from bkapp.config import load_settings
+from bkapp.db import driver_url, open_engine, sessions_of
+from bkapp.http import IdempotencyRecord
+
+jobs = procrastinate.App(connector=procrastinate.PsycopgConnector())
+
+
+def open_jobs(url: str) -> procrastinate.App:
+    """The job application on a database of the given address."""
+    return jobs.with_connector(
+        procrastinate.PsycopgConnector(
+            conninfo=driver_url(url).replace("postgresql+psycopg", "postgresql", 1), min_size=1, max_size=4
+        )
+    )
+
+
+async def defer(session: AsyncSession, task: Task, **arguments: JSONValue) -> None:
+    """Queue a job that exists only if this transaction commits."""
+    raw = await (await session.connection()).get_raw_connection()
+    await task.configure(connection=raw.driver_connection).defer_async(**arguments)
+
+
+async def forget_old_keys(session: AsyncSession, *, days: int = 35) -> int:
+    """Delete stored answers older than ``days`` (at least 30 are promised); return how many."""
+    result = await session.execute(
+        sa.delete(IdempotencyRecord).where(
+            IdempotencyRecord.created_at < sa.func.now() - sa.func.make_interval(0, 0, 0, days)
+        )
+    )
+    return result.rowcount  # type: ignore[attr-defined,no-any-return]
+
+
+@jobs.periodic(cron="17 2 * * *")
+@jobs.task(name="bkapp.forget_old_keys", pass_context=False)
+async def forget_old_keys_nightly(timestamp: int) -> None:
+    engine = open_engine(load_settings().database_url, pool_size=1)
+    try:
+        async with sessions_of(engine).begin() as session:
+            await forget_old_keys(session)
+    finally:
+        await engine.dispose()
