@@ -176,6 +176,13 @@ class TestSigning:
 
         assert len(SIGNER.sign(longest)) < LONGEST_TOKEN
 
+    def test_what_could_not_be_verified_for_its_length_is_not_signed(self) -> None:
+        # Control characters take six bytes each in JSON.
+        escaped = msgspec.structs.replace(STATEMENT, unit_name="\x01" * 120, hamlet="\x01" * 120)
+
+        with pytest.raises(ValueError, match="longer than 2048"):
+            SIGNER.sign(escaped)
+
 
 class TestForgery:
     @given(st.integers(0, len(TOKEN) - 1), st.sampled_from([*string.ascii_letters, *string.digits, *"-_.=+/ \n\0é"]))
