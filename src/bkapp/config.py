@@ -134,7 +134,9 @@ def _signing_keys(environ: Mapping[str, str], *, demo: bool) -> str:
     if not text and demo:
         return DEMO_SIGNING_KEYS
     if not text:
-        raise BadSetting(f"{name} is not set: make one with `bkapp keys signing` (there is no default outside demo mode).")
+        raise BadSetting(
+            f"{name} is not set: make one with `bkapp keys signing` (there is no default outside demo mode)."
+        )
     for entry in text.split(","):
         kid, _, seed = entry.strip().partition(":")
         try:

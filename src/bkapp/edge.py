@@ -88,7 +88,8 @@ class Edge:
         method: str = scope["method"]
         headers = scope["headers"]
         request_id = next(
-            (value.decode() for name, value in headers if name == b"x-request-id" and _REQUEST_ID.fullmatch(value)), None
+            (value.decode() for name, value in headers if name == b"x-request-id" and _REQUEST_ID.fullmatch(value)),
+            None,
         ) or token_hex(8)
         scope[REQUEST_ID] = request_id
         head = method == "HEAD"
@@ -179,7 +180,13 @@ def caller_address(scope: Scope, proxies: int) -> str:
 
 async def _refuse(send: Send, status: int, code: str, title: str, request_id: str, wait: int = 0) -> None:
     detail = f"Try again in {wait} seconds." if wait else "Something went wrong on our side; it has been recorded."
-    problem = {"type": f"/problems/{code}", "title": title, "status": status, "detail": detail, "request_id": request_id}
+    problem = {
+        "type": f"/problems/{code}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "request_id": request_id,
+    }
     headers = [(b"content-type", b"application/problem+json")]
     if wait:
         headers.append((b"retry-after", str(wait).encode()))

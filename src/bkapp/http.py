@@ -7,7 +7,7 @@ with ``async with sessions.begin()``.  Nothing else in bkapp commits.
 import hashlib
 import re
 from collections.abc import AsyncIterator, Mapping
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
@@ -152,7 +152,9 @@ def refuse(request: Request, error: DomainError) -> Response:
 def wants_page(request: Request) -> bool:
     """Whether a person with a browser waits for the answer, rather than a program."""
     path = request.scope["path"]
-    return not path.startswith(("/api/", "/.well-known/", "/schema")) and "text/html" in request.headers.get("accept", "")
+    return not path.startswith(("/api/", "/.well-known/", "/schema")) and "text/html" in request.headers.get(
+        "accept", ""
+    )
 
 
 def _refuse_http(request: Request, error: HTTPException) -> Response:
@@ -279,7 +281,9 @@ class UnitOfWork(ASGIMiddleware):
         self._sessions = sessions
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        if scope["method"] in SAFE_METHODS or (scope.get("user") is None and not scope["route_handler"].opt.get("open")):
+        if scope["method"] in SAFE_METHODS or (
+            scope.get("user") is None and not scope["route_handler"].opt.get("open")
+        ):
             # Nobody is signed in and the route is not open: its guard is about to refuse.
             await next_app(scope, receive, send)
             return
@@ -303,7 +307,9 @@ class UnitOfWork(ASGIMiddleware):
                 scope[SESSION] = session  # type: ignore[literal-required]
                 work = await session.begin_nested()
                 await next_app(scope, receive, keep)
-                await _settle(session, work, messages, IdempotencyRecord(caller=caller, key=key, fingerprint=fingerprint))
+                await _settle(
+                    session, work, messages, IdempotencyRecord(caller=caller, key=key, fingerprint=fingerprint)
+                )
         if stored is None:
             for message in messages:
                 await send(message)
@@ -357,9 +363,9 @@ def transaction(scope: Scope) -> AsyncSession:
 
 
 async def reading(state: State) -> AsyncIterator[AsyncSession]:
-    """A session for a route that only reads."""
+    """A session for a route that only reads (and, at most, records that it did)."""
     readers: Sessions = state.readers
-    async with readers() as session:
+    async with readers.begin() as session:
         yield session
 
 

@@ -1,0 +1,67 @@
+"""Who is asking, and the guards that routes name."""
+
+from typing import Any
+
+from litestar import Request
+from litestar.connection import ASGIConnection
+from litestar.di import NamedDependency
+from litestar.enums import ScopeType
+from litestar.handlers import BaseRouteHandler
+from litestar.middleware import ASGIMiddleware
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from bkapp.access.operations import Caller, identify
+from bkapp.access.rules import Role
+from bkapp.db import Sessions
+from bkapp.errors import Forbidden, Unauthenticated
+
+Asking = NamedDependency[Caller]
+MaybeAsking = NamedDependency[Caller | None]
+
+
+class Authentication(ASGIMiddleware):
+    """Puts the caller into ``scope["user"]``: None without an Authorization header, never a guess with a bad one."""
+
+    scopes = (ScopeType.HTTP,)
+
+    def __init__(self, readers: Sessions) -> None:
+        self._readers = readers
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        scope["user"] = None
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                scope["user"] = await self._caller(value)
+                break
+        await next_app(scope, receive, send)
+
+    async def _caller(self, header: bytes) -> Caller:
+        kind, _, text = header.decode("latin-1").partition(" ")
+        if kind.lower() != "bearer":
+            raise Unauthenticated("Send the API key as: Authorization: Bearer bk_…")
+        async with self._readers() as session:
+            return await identify(session, text.strip())
+
+
+def _required(connection: ASGIConnection[Any, Any, Any, Any]) -> Caller:
+    caller: Caller | None = connection.scope.get("user")
+    if caller is None:
+        raise Unauthenticated("This needs an API key: Authorization: Bearer bk_…")
+    return caller
+
+
+def officer(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """Officers and the registrar.  Which units an officer reaches is checked where the unit is known."""
+    if _required(connection).role not in {Role.OFFICER, Role.ADMIN}:
+        raise Forbidden("This needs an officer's key.")
+
+
+def asking(request: Request[Any, Any, Any]) -> Caller:
+    """The caller of a guarded route."""
+    return _required(request)
+
+
+def maybe_asking(request: Request[Any, Any, Any]) -> Caller | None:
+    """The caller of a public route, if they have said who they are."""
+    caller: Caller | None = request.scope.get("user")
+    return caller

@@ -1,0 +1,120 @@
+"""Commands about addresses, for ``bkapp import`` and ``bkapp demo``."""
+
+import asyncio
+import csv
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from bkapp.address import demo
+from bkapp.address.imports import Fault, Tally, import_households, records
+from bkapp.address.operations import settle_units
+from bkapp.config import load_settings
+from bkapp.db import open_engine, sessions_of
+from bkapp.errors import DomainError
+from bkapp.http import today
+from bkapp.units.boundaries import ImportReport
+
+
+async def settle_after_boundaries(session: AsyncSession, report: ImportReport) -> None:
+    """Homes that an official boundary shows to be in another commune go there, in the import's transaction."""
+    moved = await settle_units(session, today=today(), actor="import", changed_units=report.changed)
+    if moved:
+        click.echo(f"  {moved} addresses are in another commune than the approximate boundary said", err=True)
+
+
+@click.command("households", short_help="Take households and their dwellings from a file.")
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--source", required=True, help="The register the file's numbers belong to; numbers are unique in it.")
+@click.option("--dry-run", is_flag=True, help="Judge every row and keep nothing.")
+@click.option(
+    "--report", type=click.Path(path_type=Path), help="Where to list refused rows; FILE.report.csv if left out."
+)
+@click.option("--batch", type=click.IntRange(1, 20_000), default=2000, show_default=True, help="Rows per transaction.")
+def households(file: Path, source: str, dry_run: bool, report: Path | None, batch: int) -> None:  # noqa: FBT001
+    """Take households from FILE: CSV, GeoJSON or GeoPackage.
+
+    Columns: source_id, lon, lat and unit (code of the commune on the day `since`, today if empty); may have hamlet,
+    since, accuracy_m, house_number, street, building, entrance, floor, door. Refused rows are listed in the report
+    with their line. The same file again changes nothing; an interrupted import goes on where it ended.
+    """
+    listing = report or file.with_name(f"{file.name}.report.csv")
+    tally = asyncio.run(_households(file, source, listing, batch=batch, dry_run=dry_run))
+    kept = "would be imported" if dry_run else "imported"
+    click.echo(
+        f"{tally.rows} rows: {tally.imported} {kept}, {tally.skipped} were there, {tally.refused} refused"
+        + (f" (see {listing})" if listing.exists() and listing.stat().st_size > 0 else ""),
+        err=True,
+    )
+    raise SystemExit(1 if tally.refused else 0)
+
+
+async def _households(file: Path, source: str, listing: Path, *, batch: int, dry_run: bool) -> Tally:
+    engine = open_engine(load_settings().database_url, pool_size=2)
+    console = Console(stderr=True)
+    columns = (TextColumn("[progress.description]{task.description}"), BarColumn(), MofNCompleteColumn())
+    listing.unlink(missing_ok=True)
+    try:
+        total = sum(1 for _ in records(file))
+        with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as bar:
+            job = bar.add_task(file.name, total=total)
+            return await import_households(
+                sessions_of(engine),
+                file,
+                source=source,
+                today=today(),
+                dry_run=dry_run,
+                batch=batch,
+                report=lambda faults: _list(listing, faults),
+                progress=lambda tally: bar.update(job, completed=tally.rows),
+            )
+    except DomainError as refusal:
+        click.echo(f"bkapp: {refusal.detail}", err=True)
+        raise SystemExit(1) from None
+    finally:
+        await engine.dispose()
+
+
+def _list(listing: Path, faults: Iterable[Fault]) -> None:
+    rows: list[tuple[Any, ...]] = [(fault.line, fault.source_id, fault.field, fault.reason) for fault in faults]
+    if not rows:
+        return
+    fresh = not listing.exists()
+    with listing.open("a", encoding="utf-8", newline="") as file:
+        out = csv.writer(file)
+        if fresh:
+            out.writerow(("line", "source_id", "field", "reason"))
+        out.writerows(rows)
+
+
+@click.command("seed", short_help="Make a demo province.")
+@click.option("--households", "count", type=click.IntRange(1, 2_000_000), default=500, show_default=True)
+def demo_seed(count: int) -> None:
+    """Make a province of made-up households: always the same ones, marked as demo. Safe to repeat."""
+    if not load_settings().demo:
+        click.echo("bkapp: the demo is made only with BKAPP_DEMO=1, never beside real addresses.", err=True)
+        raise SystemExit(1)
+    tally = asyncio.run(_seed(count))
+    click.echo(f"demo: {tally.imported} households added, {tally.skipped} were there", err=True)
+
+
+async def _seed(households: int) -> Tally:
+    engine = open_engine(load_settings().database_url, pool_size=2)
+    sessions = sessions_of(engine)
+    drawn = demo.demo_codes()
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "demo.csv"
+            async with sessions.begin() as session:
+                await demo.write_households(session, path, households=households)
+            return await import_households(
+                sessions, path, source=demo.SOURCE, today=today(), is_demo=True, draw=lambda: next(drawn)
+            )
+    finally:
+        await engine.dispose()

@@ -1,0 +1,637 @@
+"""Bulk import of households: one file, every row accounted for.
+
+Rows go through the same rules as single proposals, in batches: a batch is
+copied into a temporary table, judged there and here, and written in one
+transaction together with how far the file has come.  A wrong row is written to
+the report with its line and never costs another row.  The same file again, or
+a file of the same source that repeats a household, changes nothing.
+"""
+
+import csv
+import hashlib
+import io
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from datetime import date, datetime
+from math import floor
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from sqlalchemy import func, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from bkapp.address import codes
+from bkapp.address.changes import Changed, append, clock
+from bkapp.address.models import Dwelling, ImportRun
+from bkapp.address.operations.placing import PLACING
+from bkapp.address.pluscodes import area as area_of
+from bkapp.address.rules import (
+    APPROXIMATE_EDGE_METRES,
+    LIVE,
+    NEIGHBOURS_DIFFER_IN,
+    SAME_DOOR_METRES,
+    Change,
+    Status,
+    door_label,
+    metres_between,
+    tidy,
+)
+from bkapp.db import Sessions
+from bkapp.errors import Invalid
+from bkapp.units.names import key as name_key
+
+TEXTS = ("house_number", "street", "building", "entrance", "floor", "door")
+LONGEST = 120
+COLUMNS = ("source_id", "lon", "lat", "unit", "hamlet", "since", "accuracy_m", *TEXTS)
+NEEDED = ("source_id", "lon", "lat", "unit")
+
+
+class Row(Struct, frozen=True):
+    """One household of a file, read but not yet judged by the register."""
+
+    line: int
+    source_id: str
+    lon: float
+    lat: float
+    unit: str
+    hamlet: str | None
+    since: date
+    accuracy_m: float | None
+    doors: tuple[str | None, ...]
+
+
+class Fault(Struct, frozen=True):
+    """Why a row was not taken (or, for ``differs``, why it was left as it is)."""
+
+    line: int
+    source_id: str
+    field: str
+    reason: str
+
+
+class Tally(Struct):
+    """How the import stands."""
+
+    rows: int = 0
+    imported: int = 0
+    skipped: int = 0
+    refused: int = 0
+
+
+# --- reading ----------------------------------------------------------------------------------------------------
+
+
+def records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The rows of a CSV, GeoJSON, GeoJSON-lines or GeoPackage file with their line (or feature) numbers.
+
+    CSV may be separated by comma, semicolon or tab, in UTF-8 with or without
+    BOM.  Raises ``Invalid`` for a file that is none of these.
+    """
+    kind = path.suffix.lower()
+    if kind in {".csv", ".tsv", ".txt"}:
+        return _csv_records(path)
+    if kind in {".geojson", ".json", ".geojsonl", ".ndjson"}:
+        return _geojson_records(path)
+    if kind == ".gpkg":
+        return _geopackage_records(path)
+    raise Invalid("A file of households is CSV, GeoJSON or GeoPackage.", file=path.name)
+
+
+def _csv_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            head = file.readline()
+            delimiter = max(",;\t", key=head.count)
+            names = next(csv.reader([head], delimiter=delimiter), [])
+            _require_columns([name.strip().lower() for name in names])
+            reader = csv.reader(file, delimiter=delimiter)
+            keys = [name.strip().lower() for name in names]
+            for values in reader:
+                line = reader.line_num + 1
+                if not any(values):
+                    continue
+                if len(values) != len(keys):
+                    yield line, {"": f"{len(values)} columns instead of {len(keys)}"}
+                else:
+                    yield line, dict(zip(keys, values, strict=True))
+    except UnicodeDecodeError:
+        raise Invalid("The file is not UTF-8: save it as CSV UTF-8.", file=path.name) from None
+    except csv.Error as error:
+        raise Invalid(f"The file cannot be read as CSV: {error}.", file=path.name) from None
+
+
+def _geojson_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    raw = path.read_bytes()
+    try:
+        if path.suffix.lower() in {".geojsonl", ".ndjson"}:
+            features: Iterable[Any] = (msgspec.json.decode(line) for line in raw.splitlines() if line.strip())
+        else:
+            features = msgspec.json.decode(raw)["features"]
+        for number, feature in enumerate(features, start=1):
+            geometry = feature.get("geometry") or {}
+            values = {str(name).lower(): value for name, value in (feature.get("properties") or {}).items()}
+            if geometry.get("type") != "Point":
+                yield number, {"": "not a Point"}
+                continue
+            values["lon"], values["lat"] = geometry["coordinates"][:2]
+            yield number, values
+    except (msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError):
+        raise Invalid("The file cannot be read as GeoJSON.", file=path.name) from None
+
+
+def _geopackage_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        import pyogrio  # noqa: PLC0415  (the extra `gis`)
+        from pyogrio import raw  # noqa: PLC0415
+        from shapely import from_wkb  # noqa: PLC0415
+    except ImportError:
+        raise Invalid("GeoPackage files need the extra `gis`: pip install bkapp[gis].", file=path.name) from None
+    try:
+        info = pyogrio.read_info(path)
+        if info["crs"] not in {"EPSG:4326", "OGC:CRS84"}:
+            raise Invalid(f"The points are in {info['crs']}; save them as EPSG:4326.", file=path.name)
+        names = [str(name).lower() for name in info["fields"]]
+        step = 20_000
+        for start in range(0, info["features"], step):
+            _, _, shapes, columns = raw.read(path, skip_features=start, max_features=step)
+            points = from_wkb(shapes)
+            for offset, point in enumerate(points):
+                number = start + offset + 1
+                if point is None or point.geom_type != "Point" or point.is_empty:
+                    yield number, {"": "not a Point"}
+                    continue
+                values = {name: column[offset] for name, column in zip(names, columns, strict=True)}
+                yield number, {**values, "lon": point.x, "lat": point.y}
+    except pyogrio.errors.DataSourceError:
+        raise Invalid("The file cannot be read as a GeoPackage.", file=path.name) from None
+
+
+def _require_columns(names: list[str]) -> None:
+    missing = [name for name in NEEDED if name not in names]
+    if missing:
+        raise Invalid(f"The file has no column {', '.join(missing)}; it needs {', '.join(NEEDED)}.")
+    unknown = [name for name in names if name not in COLUMNS]
+    if unknown:
+        raise Invalid(f"The file has unknown columns {', '.join(map(repr, unknown))}; known are {', '.join(COLUMNS)}.")
+
+
+def read_row(line: int, values: dict[str, Any], *, today: date) -> Row | Fault:
+    """One record as a row, or what is wrong with it."""
+    if "" in values:
+        return Fault(line, "", "", str(values[""]))
+    source_id = tidy(_text(values.get("source_id"))) or ""
+
+    def fault(field: str, reason: str) -> Fault:
+        return Fault(line, source_id, field, reason)
+
+    if not source_id or len(source_id) > LONGEST:
+        return fault("source_id", "empty" if not source_id else "too long")
+    try:
+        lon, lat = float(values["lon"]), float(values["lat"])
+    except (KeyError, TypeError, ValueError):
+        return fault("lon", "lon and lat are not numbers in degrees")
+    if not (-180 <= lon <= 180 and -90 <= lat <= 90):  # also refuses NaN
+        return fault("lon", "lon or lat is no place on Earth")
+    unit = _text(values.get("unit")).strip()
+    if len(unit) != 5 or not unit.isascii() or not unit.isdigit():
+        return fault("unit", f"{unit!r} is no code of a commune: five digits, leading zeros kept")
+    try:
+        since = _day(values.get("since"), today)
+        accuracy = _number(values.get("accuracy_m"))
+    except ValueError as error:
+        return fault("since" if "day" in str(error) else "accuracy_m", str(error))
+    if since > today:
+        return fault("since", "in the future")
+    doors = tuple(tidy(_text(values.get(name))) for name in TEXTS)
+    hamlet = tidy(_text(values.get("hamlet")))
+    for name, value in zip((*TEXTS, "hamlet"), (*doors, hamlet), strict=True):
+        if value and len(value) > LONGEST:
+            return fault(name, f"longer than {LONGEST} characters")
+    return Row(line, source_id, lon, lat, unit, hamlet, since, accuracy, doors)
+
+
+def _text(value: Any) -> str:
+    if value is None or value != value:  # noqa: PLR0124  (NaN, as GeoPackages give for empty)
+        return ""
+    return value if isinstance(value, str) else str(value)
+
+
+def _day(value: Any, today: date) -> date:
+    plain = _text(value).strip()
+    if not plain:
+        return today
+    try:
+        return date.fromisoformat(plain[:10])
+    except ValueError:
+        raise ValueError(f"{plain!r} is no day: write 2026-01-31") from None
+
+
+def _number(value: Any) -> float | None:
+    plain = _text(value).strip()
+    if not plain:
+        return None
+    number = float(plain)
+    if not 0 <= number <= 10_000:
+        raise ValueError("not between 0 and 10000 metres")
+    return number
+
+
+# --- what stands nearby -----------------------------------------------------------------------------------------
+
+_TILE = 0.02  # degrees: what is loaded from the register at once
+_CELL = 0.003  # a little more than 300 m, the reach of the rule that neighbours' codes differ
+_STEP = 0.00003  # a little more than 3 m, the reach of the rule that doors differ
+
+
+class Surroundings:
+    """The codes and doors around the rows of an import, loaded tile by tile as rows come near them."""
+
+    def __init__(self) -> None:
+        self._tiles: set[tuple[int, int]] = set()
+        self._codes: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+        self._doors: defaultdict[tuple[int, int], list[tuple[float, float, str, str]]] = defaultdict(list)
+        self._known: set[str] = set()
+
+    async def load(self, session: AsyncSession, rows: Iterable[Row]) -> None:
+        """Fetch what the register has around these rows and was not fetched before."""
+        wanted = {
+            (floor((row.lon + dx) / _TILE), floor((row.lat + dy) / _TILE))
+            for row in rows
+            for dx in (-_CELL, _CELL)
+            for dy in (-_CELL, _CELL)
+        } - self._tiles
+        self._tiles |= wanted
+        for x, y in sorted(wanted):
+            found = await session.execute(_STANDING, {"w": x * _TILE, "s": y * _TILE, "size": _TILE})
+            for code, lon, lat, status, building, entrance, storey, door in found:
+                # Neighbouring tiles share their edges.
+                if code not in self._known:
+                    self._known.add(code)
+                    live = Status(status) in LIVE
+                    self.add(code, lon, lat, door_label(building, entrance, storey, door) if live else None)
+
+    def same_door(self, lon: float, lat: float, label: str) -> str | None:
+        """The code of a home whose door is within three metres and that nothing tells from this one."""
+        x, y = floor(lon / _STEP), floor(lat / _STEP)
+        for i in (x - 1, x, x + 1):
+            for j in (y - 1, y, y + 1):
+                for other_lon, other_lat, other, code in self._doors.get((i, j), ()):
+                    if other == label and metres_between(lon, lat, other_lon, other_lat) <= SAME_DOOR_METRES:
+                        return code
+        return None
+
+    def code_for(self, lon: float, lat: float, free: list[str]) -> str:
+        """Take a code out of ``free`` that is unlike all of those around: in five digits or more where one of the last
+        64 is so, else the most different of them."""
+        x, y = floor(lon / _CELL), floor(lat / _CELL)
+        near = [spots for i in (x - 1, x, x + 1) for j in (y - 1, y, y + 1) for spots in self._codes.get((i, j), ())]
+        best, best_likeness = -1, codes.LENGTH + 1
+        for place in range(len(free) - 1, max(len(free) - 65, -1), -1):
+            spots = _spots(free[place])
+            likeness = max(((spots & other).bit_count() for other in near), default=0)
+            if likeness < best_likeness:
+                best, best_likeness = place, likeness
+            if likeness <= codes.LENGTH - NEIGHBOURS_DIFFER_IN:
+                break
+        free[best], free[-1] = free[-1], free[best]
+        return free.pop()
+
+    def add(self, code: str, lon: float, lat: float, label: str | None) -> None:
+        """Note a home; ``label`` is None for one that has ended, whose door is free again."""
+        self._known.add(code)
+        self._codes[floor(lon / _CELL), floor(lat / _CELL)].append(_spots(code))
+        if label is not None:
+            self._doors[floor(lon / _STEP), floor(lat / _STEP)].append((lon, lat, label, code))
+
+
+_STANDING = text("""
+    SELECT code, ST_X(point::geometry), ST_Y(point::geometry), status, building, entrance, floor, door
+    FROM dwelling
+    WHERE point && ST_MakeEnvelope(:w, :s, :w + :size, :s + :size, 4326)::geography
+""")
+
+
+def _spots(code: str) -> int:
+    """A code as a set of bits, one for each digit in its place, so that likeness is one ``and`` and a count."""
+    spots = 0
+    for place, digit in enumerate(code):
+        spots |= 1 << (place * 10 + ord(digit) - 48)
+    return spots
+
+
+# --- writing ----------------------------------------------------------------------------------------------------
+
+
+async def import_households(
+    sessions: Sessions,
+    path: Path,
+    *,
+    source: str,
+    today: date,
+    dry_run: bool = False,
+    is_demo: bool = False,
+    batch: int = 2000,
+    draw: Callable[[], str] = codes.draw,
+    report: Callable[[list[Fault]], None] = lambda _: None,
+    progress: Callable[[Tally], None] = lambda _: None,
+) -> Tally:
+    """Import the households of a file and return the tally.
+
+    An interrupted import of the same file and source goes on where its last
+    whole batch ended.  ``report`` gets the faults of each batch once it is
+    committed; with ``dry_run`` everything is judged and nothing is kept.
+    """
+    plain = tidy(source)
+    if not plain:
+        raise Invalid("Name the source of the file: the register that its numbers belong to.")
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    done = 0 if dry_run else await _resume(sessions, sha256, plain, path.name)
+    tally = Tally()
+    around = Surroundings()
+    seen: dict[str, int] = {}
+    pending: list[Row | Fault] = []
+
+    async def flush() -> None:
+        faults = await _take(
+            sessions, pending, plain, sha256, around, seen, tally, draw, dry_run=dry_run, is_demo=is_demo
+        )
+        report(faults)
+        progress(tally)
+        pending.clear()
+
+    for number, (line, values) in enumerate(records(path), start=1):
+        if number <= done:
+            tally.rows += 1
+            continue
+        pending.append(read_row(line, values, today=today))
+        if len(pending) >= batch:
+            await flush()
+    await flush()
+    if not dry_run:
+        async with sessions.begin() as session:
+            run = await _run(session, sha256, plain)
+            run.finished_at = await clock(session)
+    return tally
+
+
+async def _resume(sessions: Sessions, sha256: str, source: str, file_name: str) -> int:
+    """How many rows of this file are already accounted for; a finished import starts anew and skips what is there."""
+    async with sessions.begin() as session:
+        run = await session.scalar(
+            select(ImportRun).where(ImportRun.sha256 == sha256, ImportRun.source == source).with_for_update()
+        )
+        if run is None:
+            session.add(ImportRun(sha256=sha256, source=source, file_name=file_name))
+            return 0
+        if run.finished_at is not None:
+            run.finished_at = None
+            run.rows_done = run.imported = run.skipped = run.refused = 0
+        return run.rows_done
+
+
+async def _run(session: AsyncSession, sha256: str, source: str) -> ImportRun:
+    return (
+        await session.execute(
+            select(ImportRun).where(ImportRun.sha256 == sha256, ImportRun.source == source).with_for_update()
+        )
+    ).scalar_one()
+
+
+async def _take(
+    sessions: Sessions,
+    pending: list[Row | Fault],
+    source: str,
+    sha256: str,
+    around: Surroundings,
+    seen: dict[str, int],
+    tally: Tally,
+    draw: Callable[[], str],
+    *,
+    dry_run: bool,
+    is_demo: bool,
+) -> list[Fault]:
+    """Judge and write one batch in one transaction; return its faults."""
+    faults = [row for row in pending if isinstance(row, Fault)]
+    refused = len(faults)
+    rows = [row for row in pending if isinstance(row, Row)]
+    imported = skipped = 0
+    async with sessions.begin() as session:
+        await session.execute(select(func.pg_advisory_xact_lock(PLACING)))
+        await _stage(session, rows, source)
+        await around.load(session, rows)
+        accepted: list[tuple[int, str, int, int | None, str]] = []
+        free = await _free_codes(session, len(rows) + 256, draw)
+        judged = {row.line: row for row in rows}
+        for verdict in await session.execute(_JUDGE, {"edge": APPROXIMATE_EDGE_METRES, "live": [*LIVE]}):
+            row = judged[verdict.line]
+            if verdict.lives_at is not None:
+                skipped += 1
+                if (verdict.moved_m or 0) > SAME_DOOR_METRES:
+                    where = codes.display(verdict.lives_at)
+                    faults.append(
+                        Fault(row.line, row.source_id, "differs", f"stands as {where}, {verdict.moved_m:.0f} m away")
+                    )
+                continue
+            fault = _judge(row, verdict, around, seen)
+            if fault is not None:
+                refused += 1
+                faults.append(fault)
+                continue
+            seen[row.source_id] = row.line
+            code = around.code_for(row.lon, row.lat, free)
+            around.add(code, row.lon, row.lat, door_label(*row.doors[2:]))
+            accepted.append((row.line, code, verdict.unit_id, verdict.hamlet_id, area_of(row.lon, row.lat)))
+        imported = len(accepted)
+        if not dry_run:
+            await _write(session, accepted, source, is_demo=is_demo)
+            run = await _run(session, sha256, source)
+            run.rows_done += len(pending)
+            run.imported += imported
+            run.skipped += skipped
+            run.refused += refused
+        else:
+            await session.rollback()
+    tally.rows += len(pending)
+    tally.imported += imported
+    tally.skipped += skipped
+    tally.refused += refused
+    return sorted(faults, key=lambda fault: fault.line)
+
+
+async def _free_codes(session: AsyncSession, count: int, draw: Callable[[], str]) -> list[str]:
+    """Codes that nobody has.  Whoever adds an address holds our lock or waits for it, so they stay free until commit."""
+    free: dict[str, None] = {}
+    while len(free) < count:
+        drawn = list(dict.fromkeys(draw() for _ in range(count - len(free))))
+        taken = set(await session.scalars(select(Dwelling.code).where(Dwelling.code.in_(drawn))))
+        free.update(dict.fromkeys(code for code in drawn if code not in taken))
+    return list(free)
+
+
+def _judge(row: Row, verdict: Any, around: Surroundings, seen: dict[str, int]) -> Fault | None:
+    """Why the register does not take a row, or None."""
+
+    def fault(field: str, reason: str) -> Fault:
+        return Fault(row.line, row.source_id, field, reason)
+
+    if row.source_id in seen:
+        return fault("source_id", f"repeats line {seen[row.source_id]}")
+    if verdict.stated_id is None:
+        return fault("unit", f"no commune of Bắc Kạn has the code {row.unit} on {row.since}")
+    if verdict.there_id != verdict.stated_id and not verdict.near_guess:
+        place = f"in {verdict.there_name} ({verdict.there_code})" if verdict.there_id else "outside the province"
+        return fault("lon", f"the point lies {place}, not in {verdict.stated_name} ({row.unit})")
+    if verdict.unit_id is None:
+        return fault("unit", "the commune was divided since: give today's code and no earlier day")
+    if row.hamlet and verdict.hamlet_id is None:
+        return fault("hamlet", f"the commune has no hamlet {row.hamlet!r}: add it first")
+    twin = around.same_door(row.lon, row.lat, door_label(*row.doors[2:]))
+    if twin is not None:
+        return fault("lon", f"{codes.display(twin)} has its door within 3 m and nothing tells the two apart")
+    return None
+
+
+_JUDGE = text("""
+    SELECT i.line, stated.id AS stated_id, stated.full_name AS stated_name,
+        there.id AS there_id, there.code AS there_code, there.full_name AS there_name,
+        (there.id IS DISTINCT FROM stated.id
+            AND coalesce(there.boundary_quality, stated.boundary_quality) = 'approximate'
+            AND (SELECT min(ST_Distance(p.geom::geography, i.point)) <= :edge
+                 FROM admin_unit_piece p WHERE p.unit_id = stated.id)) AS near_guess,
+        now.id AS unit_id, hamlet.id AS hamlet_id, l.code AS lives_at,
+        ST_Distance(d.point, i.point) AS moved_m
+    FROM incoming i
+    LEFT JOIN admin_unit stated ON stated.code = i.unit AND stated.level = 'commune' AND stated.in_bac_kan
+        AND stated.valid_from <= i.since AND (stated.valid_to IS NULL OR stated.valid_to > i.since)
+    LEFT JOIN LATERAL (
+        SELECT u.id, u.code, u.full_name, u.boundary_quality
+        FROM admin_unit_piece p JOIN admin_unit u ON u.id = p.unit_id
+        WHERE ST_Intersects(p.geom, i.point::geometry) AND u.level = 'commune' AND u.in_bac_kan
+            AND u.valid_from <= i.since AND (u.valid_to IS NULL OR u.valid_to > i.since)
+        ORDER BY u.boundary_quality = 'official' DESC, u.id = stated.id DESC, u.code LIMIT 1) there ON true
+    LEFT JOIN LATERAL (
+        SELECT stated.id AS id WHERE stated.valid_to IS NULL
+        UNION ALL
+        SELECT s.new_id FROM admin_unit_succession s JOIN admin_unit heir ON heir.id = s.new_id
+        WHERE s.old_id = stated.id AND stated.valid_to IS NOT NULL AND heir.valid_to IS NULL
+            AND NOT EXISTS (SELECT FROM admin_unit_succession o WHERE o.old_id = stated.id AND o.new_id <> s.new_id)
+    ) now ON true
+    LEFT JOIN LATERAL (
+        SELECT h.id FROM hamlet h WHERE h.unit_id = now.id AND h.key = i.hamlet_key AND h.valid_to IS NULL
+        LIMIT 1) hamlet ON true
+    LEFT JOIN household hh ON hh.source = i.source AND hh.source_id = i.source_id
+    LEFT JOIN household_link l ON l.household_id = hh.id AND l.recorded_to IS NULL AND l.valid_to IS NULL
+    LEFT JOIN dwelling d ON d.code = l.code AND d.status = ANY(:live)
+    ORDER BY i.line
+""")
+
+
+async def _stage(session: AsyncSession, rows: list[Row], source: str) -> None:
+    """Copy a batch into a temporary table."""
+    await session.execute(
+        text("""
+            CREATE TEMP TABLE IF NOT EXISTS incoming (
+                line bigint PRIMARY KEY, source text, source_id text, point geography(Point, 4326), unit text,
+                hamlet_key text, since date, accuracy_m real,
+                house_number text, street text, building text, entrance text, floor text, door text
+            ) ON COMMIT DELETE ROWS
+        """)
+    )
+    await session.execute(
+        text("""
+            CREATE TEMP TABLE IF NOT EXISTS accepted (
+                line bigint PRIMARY KEY, code text, unit_id bigint, hamlet_id bigint, area text
+            ) ON COMMIT DELETE ROWS
+        """)
+    )
+    keys: dict[str | None, str | None] = {None: None}
+    for row in rows:
+        if row.hamlet not in keys:
+            keys[row.hamlet] = name_key(row.hamlet or "")
+    await _copy(
+        session,
+        "incoming",
+        (
+            (
+                row.line,
+                source,
+                row.source_id,
+                f"POINT({row.lon:.7f} {row.lat:.7f})",
+                row.unit,
+                keys[row.hamlet],
+                row.since,
+                row.accuracy_m,
+                *row.doors,
+            )
+            for row in rows
+        ),
+    )
+    # Without figures the planner takes a fresh temporary table for a large one.
+    await session.execute(text("ANALYZE incoming"))
+
+
+async def _copy(session: AsyncSession, table: str, rows: Iterable[tuple[Any, ...]]) -> None:
+    buffer = io.StringIO()
+    csv.writer(buffer).writerows(rows)
+    raw: Any = (await (await session.connection()).get_raw_connection()).driver_connection
+    async with raw.cursor() as cursor, cursor.copy(f"COPY {table} FROM STDIN (FORMAT csv)") as copy:
+        await copy.write(buffer.getvalue())
+
+
+async def _write(
+    session: AsyncSession, accepted: list[tuple[int, str, int, int | None, str]], source: str, *, is_demo: bool
+) -> None:
+    """Write the accepted rows of a batch: households, dwellings, versions, links, events."""
+    if not accepted:
+        return
+    await _copy(session, "accepted", accepted)
+    await session.execute(text("ANALYZE accepted"))
+    recorded: datetime = await clock(session)
+    values = {"recorded": recorded, "source": source, "demo": is_demo, "point_source": "demo" if is_demo else "import"}
+    for statement in _WRITE:
+        await session.execute(statement, {name: values[name] for name in statement._bindparams})  # noqa: SLF001
+    days = {row.code: row.since for row in await session.execute(_SINCE)}
+    await append(
+        session,
+        [Changed(code, Change.IMPORTED, days[code]) for _, code, *_ in accepted],
+        actor="import",
+        note=json.dumps({"source": source}, ensure_ascii=False),
+    )
+
+
+_SINCE = text("SELECT a.code, i.since FROM accepted a JOIN incoming i USING (line)")
+_DOORS = "i.house_number, i.street, i.building, i.entrance, i.floor, i.door"
+_WRITE = [
+    text("""
+        INSERT INTO household (source, source_id)
+        SELECT i.source, i.source_id FROM accepted a JOIN incoming i USING (line) ORDER BY i.source_id
+        ON CONFLICT DO NOTHING
+    """),
+    text(f"""
+        INSERT INTO dwelling (code, began, area, is_demo, status, unit_id, hamlet_id, point, point_source,
+            point_accuracy_m, house_number, street, building, entrance, floor, door)
+        SELECT a.code, i.since, a.area, :demo, 'current', a.unit_id, a.hamlet_id, i.point, :point_source,
+            i.accuracy_m, {_DOORS}
+        FROM accepted a JOIN incoming i USING (line)
+    """),
+    # One version for each unit the place has belonged to since it began.
+    text(f"""
+        INSERT INTO dwelling_version (code, revision, valid_from, valid_to, recorded_from, status, unit_id, hamlet_id,
+            point, point_source, point_accuracy_m, house_number, street, building, entrance, floor, door)
+        SELECT a.code, 1, greatest(i.since, u.valid_from), u.valid_to, :recorded, 'current', u.id,
+            CASE WHEN u.id = a.unit_id THEN a.hamlet_id END, i.point, :point_source, i.accuracy_m, {_DOORS}
+        FROM accepted a JOIN incoming i USING (line)
+        JOIN admin_unit u ON u.id = a.unit_id
+            OR (u.code = i.unit AND u.level = 'commune' AND u.valid_from <= i.since AND u.valid_to > i.since)
+    """),
+    text("""
+        INSERT INTO household_link (code, household_id, valid_from, recorded_from)
+        SELECT a.code, hh.id, i.since, :recorded
+        FROM accepted a JOIN incoming i USING (line)
+        JOIN household hh ON hh.source = i.source AND hh.source_id = i.source_id
+    """),
+]

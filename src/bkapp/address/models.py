@@ -1,0 +1,160 @@
+"""Tables of the address registry."""
+
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+from geoalchemy2 import Geography, WKBElement
+from sqlalchemy import ARRAY, BigInteger, Boolean, ForeignKey, Identity, Text, func, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from bkapp.address.rules import Change, Method, PointSource, Status
+from bkapp.db import Table
+
+
+class Hamlet(Table):
+    """Thôn, bản, xóm, tổ…: a row below a commune for the time it had this name there."""
+
+    __tablename__ = "hamlet"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    unit_id: Mapped[int] = mapped_column(ForeignKey("admin_unit.id"))
+    name: Mapped[str]
+    qualifier: Mapped[str | None]  # the former commune, where a merger brought two hamlets of one name together
+    key: Mapped[str]
+    valid_from: Mapped[date]
+    valid_to: Mapped[date | None]
+    predecessor_id: Mapped[int | None] = mapped_column(ForeignKey("hamlet.id"))
+    source: Mapped[str]
+
+
+class Household(Table):
+    """A household, known by its number in somebody's register and by nothing else."""
+
+    __tablename__ = "household"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, server_default=text("gen_random_uuid()"))
+    source: Mapped[str]
+    source_id: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Attributes:
+    """What of a dwelling changes through time; shared by its current row and its versions."""
+
+    status: Mapped[Status]
+    unit_id: Mapped[int] = mapped_column(ForeignKey("admin_unit.id"))
+    hamlet_id: Mapped[int | None] = mapped_column(ForeignKey("hamlet.id"))
+    house_number: Mapped[str | None]
+    street: Mapped[str | None]
+    building: Mapped[str | None]
+    entrance: Mapped[str | None]
+    floor: Mapped[str | None]
+    door: Mapped[str | None]
+    point: Mapped[WKBElement] = mapped_column(Geography("POINT", srid=4326, spatial_index=False))
+    point_source: Mapped[PointSource]
+    point_accuracy_m: Mapped[float | None]
+    verified_on: Mapped[date | None]
+    verified_by: Mapped[str | None]
+    verification_method: Mapped[Method | None]
+    verification_photo: Mapped[str | None]
+    replaces: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
+    replaced_by: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
+
+
+ATTRIBUTES = tuple(name for name in Attributes.__annotations__)
+
+
+class Dwelling(Attributes, Table):
+    """A dwelling as it is today.  Every change raises ``revision`` by one and appends one event."""
+
+    __tablename__ = "dwelling"
+
+    code: Mapped[str] = mapped_column(primary_key=True)
+    revision: Mapped[int] = mapped_column(server_default="1")
+    stated: Mapped[int] = mapped_column(server_default="1")  # the revision of what a certificate says
+    began: Mapped[date]
+    area: Mapped[str]
+    is_demo: Mapped[bool] = mapped_column(Boolean, server_default="false")
+
+
+class DwellingVersion(Attributes, Table):
+    """What the register said (recorded_from … recorded_to) was so (valid_from … valid_to)."""
+
+    __tablename__ = "dwelling_version"
+
+    code: Mapped[str] = mapped_column(ForeignKey("dwelling.code"), primary_key=True)
+    revision: Mapped[int] = mapped_column(primary_key=True)
+    valid_from: Mapped[date] = mapped_column(primary_key=True)
+    valid_to: Mapped[date | None]
+    recorded_from: Mapped[datetime]
+    recorded_to: Mapped[datetime | None]
+
+
+class HouseholdLink(Table):
+    """Which household lived where, and when."""
+
+    __tablename__ = "household_link"
+
+    code: Mapped[str] = mapped_column(ForeignKey("dwelling.code"), primary_key=True)
+    household_id: Mapped[UUID] = mapped_column(ForeignKey("household.id"), primary_key=True)
+    valid_from: Mapped[date] = mapped_column(primary_key=True)
+    valid_to: Mapped[date | None]
+    recorded_from: Mapped[datetime] = mapped_column(primary_key=True)
+    recorded_to: Mapped[datetime | None]
+
+
+class Identifier(Table):
+    """A name that somebody else has for an address, with its period."""
+
+    __tablename__ = "address_identifier"
+
+    code: Mapped[str] = mapped_column(ForeignKey("dwelling.code"), primary_key=True)
+    scheme: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[str]
+    valid_from: Mapped[date] = mapped_column(primary_key=True)
+    valid_to: Mapped[date | None]
+
+
+class Event(Table):
+    """One change of one address, in the order in which changes were committed."""
+
+    __tablename__ = "address_event"
+
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    recorded_at: Mapped[datetime]
+    kind: Mapped[Change]
+    code: Mapped[str]
+    revision: Mapped[int]
+    effective: Mapped[date]
+    actor: Mapped[str]
+    note: Mapped[str | None]
+    data: Mapped[dict[str, Any]] = mapped_column(JSONB)
+
+
+class FeedHead(Table):
+    """The number of the last event."""
+
+    __tablename__ = "feed_head"
+
+    single: Mapped[bool] = mapped_column(Boolean, primary_key=True, server_default="true")
+    seq: Mapped[int] = mapped_column(BigInteger)
+    at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class ImportRun(Table):
+    """How far the import of one file came, so that it can go on after an interruption."""
+
+    __tablename__ = "import_run"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    sha256: Mapped[str]
+    source: Mapped[str]
+    file_name: Mapped[str]
+    started_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    finished_at: Mapped[datetime | None]
+    rows_done: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    imported: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    skipped: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    refused: Mapped[int] = mapped_column(BigInteger, server_default="0")

@@ -1,0 +1,188 @@
+"""Looking after an address: verifying, correcting, moving households, other registers' names, hamlets."""
+
+from datetime import date
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from bkapp.access.operations import Caller, require_reach
+from bkapp.address import changes
+from bkapp.address.changes import Changed, append
+from bkapp.address.models import Dwelling, Hamlet, Identifier
+from bkapp.address.operations.placing import (
+    Door,
+    HamletExists,
+    IdentifierTaken,
+    NoHousehold,
+    Point,
+    Refused,
+    commune_of,
+    link,
+    lock_household,
+    locked,
+    place,
+    reached,
+    refuse_same_door,
+    require_live,
+)
+from bkapp.address.pluscodes import area as area_of
+from bkapp.address.rules import Change, Method, Status, effective_day, tidy
+from bkapp.db import violated
+from bkapp.errors import FieldError, Invalid, NotFound
+from bkapp.units import queries as units
+from bkapp.units.names import key as name_key
+
+
+async def verify(
+    session: AsyncSession, caller: Caller, code: str, *, method: Method, photo: str | None, on: date | None, today: date
+) -> Dwelling:
+    """Record that an officer made sure of the address.  A later verification stands beside the earlier one."""
+    dwelling = await locked(session, caller, code)
+    require_live(dwelling)
+    day = effective_day(on, today=today, began=dwelling.began)
+    await changes.revise(
+        session,
+        dwelling,
+        effective=day,
+        restates=False,
+        verified_on=day,
+        verified_by=caller.id,
+        verification_method=method,
+        verification_photo=tidy(photo),
+    )
+    await append(session, [Changed(code, Change.VERIFIED, day)], actor=caller.id)
+    return dwelling
+
+
+async def correct_point(
+    session: AsyncSession,
+    caller: Caller,
+    code: str,
+    *,
+    point: Point,
+    unit_code: str | None,
+    reason: str,
+    since: date | None,
+    today: date,
+) -> Dwelling:
+    """Put the door where it really is.  The code stays; history keeps the old point.
+
+    A better measurement tells where the door always was, so by default it
+    holds from the beginning.  A point in another commune needs that commune
+    named in ``unit_code``: nobody's home changes commune by a slip of a finger.
+    """
+    dwelling = await locked(session, caller, code)
+    require_live(dwelling)
+    effective = effective_day(since or dwelling.began, today=today, began=dwelling.began)
+    commune = await commune_of(session, dwelling)
+    placed = await place(session, point, unit_code or commune.code, on=today)
+    require_reach(caller, placed.unit.id)
+    door = {name: getattr(dwelling, name) for name in Door.__struct_fields__}
+    await refuse_same_door(session, point, door, ignoring={code})
+    attributes = {
+        "point": point.ewkt(),
+        "point_source": point.source,
+        "point_accuracy_m": point.accuracy_m,
+        "area": area_of(point.lon, point.lat),
+    }
+    if placed.unit.id == dwelling.unit_id:
+        await changes.revise(session, dwelling, effective=effective, **attributes)
+    else:
+
+        async def unit_on(day: date) -> int:
+            """Before the new commune existed, whichever lay there then."""
+            there = None
+            if day < placed.unit.valid_from:
+                there = await units.containing(session, point.lon, point.lat, day)
+            return there.unit.id if there else placed.unit.id
+
+        await changes.revise(session, dwelling, effective=effective, unit_on=unit_on, hamlet_id=None, **attributes)
+    await append(session, [Changed(code, Change.POINT_CORRECTED, effective)], actor=caller.id, note=tidy(reason))
+    return dwelling
+
+
+async def move_household(
+    session: AsyncSession, caller: Caller, code: str, *, to: str | None, on: date | None, today: date
+) -> list[Dwelling]:
+    """The household of an address moves to another, or away (``to`` None).  Both codes stay with their houses."""
+    wanted = [code] if to is None else [code, to]
+    if to == code:
+        raise Invalid("A household cannot move to where it lives.", [FieldError("/to", "the same address")])
+    if (guess := await changes.open_link(session, code)) is not None:
+        await lock_household(session, guess.household_id)
+    found = await changes.lock(session, wanted)
+    origin = await reached(session, caller, found, code)
+    target = await reached(session, caller, found, to) if to else None
+    stay = await changes.open_link(session, code)
+    if stay is None:
+        raise NoHousehold("No household lives at this address now.", address=code)
+    day = effective_day(on, today=today, began=max(stay.valid_from, target.began if target else stay.valid_from))
+    household_id = stay.household_id
+    await changes.end_link(session, stay, on=day)
+    await changes.touch(session, origin)
+    changed = [Changed(code, Change.HOUSEHOLD_MOVED_OUT, day)]
+    if target is not None:
+        if target.status is not Status.CURRENT:
+            raise Refused(
+                "A household can move only to a current address.",
+                [FieldError("/to", f"this address is {target.status}")],
+            )
+        await link(session, target.code, household_id, since=day)
+        await changes.touch(session, target)
+        changed.append(Changed(target.code, Change.HOUSEHOLD_MOVED_IN, day))
+    await append(session, changed, actor=caller.id)
+    return [origin] if target is None else [origin, target]
+
+
+async def name_otherwise(
+    session: AsyncSession, caller: Caller, code: str, *, scheme: str, value: str, since: date | None, today: date
+) -> Dwelling:
+    """Record the name that another register has for this address; an earlier name of the scheme ends that day."""
+    dwelling = await locked(session, caller, code)
+    require_live(dwelling)
+    day = effective_day(since, today=today)
+    present = await session.scalar(
+        select(Identifier).where(Identifier.code == code, Identifier.scheme == scheme, Identifier.valid_to.is_(None))
+    )
+    if present is not None and present.value == value:
+        return dwelling
+    if present is not None and present.valid_from >= day:
+        present.value = value  # the same day again: the first was a slip
+    else:
+        if present is not None:
+            present.valid_to = day
+            await session.flush()
+        session.add(Identifier(code=code, scheme=scheme, value=value, valid_from=day))
+    try:
+        await session.flush()
+    except IntegrityError as error:
+        if violated(error) != "ex_address_identifier_one_address_per_value":
+            raise
+        raise IdentifierTaken("Another address has this identifier.", scheme=scheme) from None
+    await changes.touch(session, dwelling)
+    await append(session, [Changed(code, Change.IDENTIFIER_GIVEN, day)], actor=caller.id)
+    return dwelling
+
+
+async def open_hamlet(
+    session: AsyncSession, caller: Caller, *, unit_code: str, name: str, since: date | None, today: date
+) -> Hamlet:
+    """Add a hamlet to a commune."""
+    unit = await units.unit_on(session, unit_code, today)
+    if unit is None or unit.level != "commune" or not unit.in_bac_kan:
+        raise NotFound(f"There is no commune {unit_code} in use today.")
+    require_reach(caller, unit.id)
+    day = effective_day(since, today=today, began=unit.valid_from)
+    plain = tidy(name)
+    if not plain:
+        raise Invalid("A hamlet needs a name.", [FieldError("/name", "empty")])
+    hamlet = Hamlet(unit_id=unit.id, name=plain, key=name_key(plain), valid_from=day, source=f"key:{caller.id}")
+    session.add(hamlet)
+    try:
+        await session.flush()
+    except IntegrityError as error:
+        if violated(error) != "ex_hamlet_one_name_at_a_time":
+            raise
+        raise HamletExists("This commune has a hamlet of that name.", name=plain) from None
+    return hamlet

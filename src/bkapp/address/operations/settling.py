@@ -1,0 +1,133 @@
+"""Moving addresses to other units when units change: succession after a merger, or a boundary that became official.
+
+The codes stay.  All of it is done in sets, because a merger of communes touches
+every home in them, and still every home gets its event.
+"""
+
+from collections.abc import Collection
+from datetime import date
+
+from sqlalchemy import func, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from bkapp.address.changes import Changed, append, clock
+from bkapp.address.models import ATTRIBUTES
+from bkapp.address.operations.placing import PLACING
+from bkapp.address.rules import Change
+
+# Homes whose commune has ended, with the commune that took it over: the only one, or else the one they lie in.
+_EXPIRED = """
+    SELECT DISTINCT ON (d.code) d.code, heir.id AS unit_id, heir.valid_from AS effective
+    FROM dwelling d
+    JOIN admin_unit u ON u.id = d.unit_id AND u.valid_to <= :today
+    JOIN admin_unit_succession s ON s.old_id = u.id
+    JOIN admin_unit heir ON heir.id = s.new_id AND heir.level = 'commune'
+    WHERE d.status IN ('proposed', 'current')
+    ORDER BY d.code,
+        EXISTS (SELECT FROM admin_unit_piece p
+                WHERE p.unit_id = heir.id AND ST_Covers(p.geom, d.point::geometry)) DESC, heir.id
+"""
+
+# Homes that lie in another commune of today than the one they were put in when its boundary was a guess.
+_MISPLACED = """
+    SELECT DISTINCT ON (d.code) d.code, there.id AS unit_id, there.valid_from AS effective
+    FROM dwelling d
+    JOIN admin_unit_piece p ON ST_Covers(p.geom, d.point::geometry)
+    JOIN admin_unit there ON there.id = p.unit_id AND there.level = 'commune' AND there.in_bac_kan
+        AND there.valid_to IS NULL AND there.boundary_quality = 'official'
+    WHERE d.status IN ('proposed', 'current') AND there.id <> d.unit_id
+        AND (d.unit_id = ANY(:units) OR there.id = ANY(:units))
+    ORDER BY d.code, there.id
+"""
+
+_KEPT = ", ".join(name for name in ATTRIBUTES if name not in {"unit_id", "hamlet_id"})
+
+
+async def settle_units(session: AsyncSession, *, today: date, actor: str, changed_units: Collection[int] = ()) -> int:
+    """Put every living address into the commune it belongs to today; return how many changed.
+
+    ``changed_units`` are the units whose boundary was just imported.  Safe to
+    repeat: what is settled stays.
+    """
+    await session.execute(select(func.pg_advisory_xact_lock(PLACING)))
+    await _succeed_hamlets(session, today)
+    count = await _apply(session, _EXPIRED, {"today": today}, actor)
+    if changed_units:
+        count += await _apply(session, _MISPLACED, {"units": sorted(changed_units)}, actor)
+    return count
+
+
+async def _succeed_hamlets(session: AsyncSession, today: date) -> None:
+    """Hamlets of an ended commune go on under its successor; two of one name are told apart by the old commune."""
+    await session.execute(
+        text("""
+            WITH ending AS (
+                SELECT h.id, h.name, h.qualifier, h.key, h.source, u.valid_to AS on_day, u.name AS commune,
+                    s.new_id AS unit_id
+                FROM hamlet h
+                JOIN admin_unit u ON u.id = h.unit_id AND u.valid_to <= :today
+                JOIN admin_unit_succession s ON s.old_id = u.id
+                WHERE (h.valid_to IS NULL OR h.valid_to > u.valid_to)
+                    AND NOT EXISTS (SELECT FROM hamlet n WHERE n.predecessor_id = h.id)),
+            closed AS (
+                UPDATE hamlet h SET valid_to = e.on_day FROM ending e
+                WHERE h.id = e.id AND h.valid_from < e.on_day RETURNING h.id)
+            INSERT INTO hamlet (unit_id, name, qualifier, key, valid_from, predecessor_id, source)
+            SELECT e.unit_id, e.name,
+                CASE WHEN twins.n > 1 THEN e.commune ELSE e.qualifier END,
+                CASE WHEN twins.n > 1 THEN e.key || ' ' || lower(e.commune) ELSE e.key END,
+                e.on_day, e.id, e.source
+            FROM ending e
+            JOIN closed USING (id)
+            JOIN LATERAL (SELECT count(*) AS n FROM ending o
+                          WHERE o.unit_id = e.unit_id AND o.key = e.key) twins ON true
+        """),
+        {"today": today},
+    )
+
+
+async def _apply(session: AsyncSession, question: str, values: dict[str, object], actor: str) -> int:
+    """Change the unit of the homes that ``question`` finds: close beliefs, write new ones, one event each."""
+    await session.execute(text("DROP TABLE IF EXISTS moving"))
+    await session.execute(text(f"CREATE TEMP TABLE moving ON COMMIT DROP AS {question}"), values)
+    await session.execute(
+        text("SELECT d.code FROM dwelling d JOIN moving USING (code) ORDER BY d.code FOR NO KEY UPDATE OF d")
+    )
+    recorded = await clock(session)
+    hamlet = """(SELECT n.id FROM hamlet n WHERE n.unit_id = m.unit_id AND n.valid_to IS NULL
+                 AND (n.predecessor_id = d.hamlet_id OR n.key = (SELECT key FROM hamlet WHERE id = d.hamlet_id))
+                 ORDER BY n.predecessor_id = d.hamlet_id DESC LIMIT 1)"""
+    await session.execute(
+        text(f"""
+            UPDATE dwelling d SET unit_id = m.unit_id, hamlet_id = {hamlet}, revision = d.revision + 1,
+                stated = d.revision + 1
+            FROM moving m WHERE d.code = m.code
+        """)
+    )
+    await session.execute(
+        text(f"""
+            WITH closed AS (
+                UPDATE dwelling_version v SET recorded_to = :recorded
+                FROM moving m
+                WHERE v.code = m.code AND v.recorded_to IS NULL
+                    AND (v.valid_to IS NULL OR v.valid_to > m.effective)
+                RETURNING v.*, m.effective)
+            INSERT INTO dwelling_version
+                (code, revision, valid_from, valid_to, recorded_from, unit_id, hamlet_id, {_KEPT})
+            SELECT c.code, d.revision, part.valid_from, part.valid_to, :recorded,
+                CASE WHEN part.after THEN d.unit_id ELSE c.unit_id END,
+                CASE WHEN part.after THEN d.hamlet_id ELSE c.hamlet_id END,
+                {", ".join(f"c.{name}" for name in _KEPT.split(", "))}
+            FROM closed c
+            JOIN dwelling d ON d.code = c.code
+            CROSS JOIN LATERAL (VALUES
+                (c.valid_from, c.effective, false),
+                (greatest(c.valid_from, c.effective), c.valid_to, true)) AS part(valid_from, valid_to, after)
+            WHERE part.after OR c.valid_from < c.effective
+        """),
+        {"recorded": recorded},
+    )
+    rows = (await session.execute(text("SELECT code, effective FROM moving ORDER BY code"))).all()
+    if rows:
+        await append(session, [Changed(row.code, Change.UNIT_CHANGED, row.effective) for row in rows], actor=actor)
+    return len(rows)

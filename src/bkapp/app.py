@@ -1,0 +1,123 @@
+"""The composition root: the only module that knows every feature."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+from litestar import Litestar, Router
+from litestar.config.cors import CORSConfig
+from litestar.datastructures import State
+from litestar.di import Provide
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components, Contact, License, SecurityScheme, Tag
+
+from bkapp import pages
+from bkapp.access.guards import Authentication, asking, maybe_asking
+from bkapp.address.certificates import Signer
+from bkapp.address.controllers import AddressController, CertificateController, EventController, HamletController
+from bkapp.address.public import PublicController
+from bkapp.config import Settings, describe
+from bkapp.db import Sessions, open_engine, readers_of, sessions_of
+from bkapp.edge import ASGIApp, Edge
+from bkapp.http import EXCEPTION_HANDLERS, UnitOfWork, reading, transaction
+from bkapp.site import SiteController, Swagger
+from bkapp.units.controllers import UnitController
+
+log = structlog.get_logger("bkapp")
+
+
+def create_app(settings: Settings, sessions: Sessions, readers: Sessions) -> Litestar:
+    """The application on the given sessions: ``sessions`` for work that writes, ``readers`` for single statements."""
+    return Litestar(
+        route_handlers=[
+            SiteController,
+            PublicController,
+            Router("/api/v1", route_handlers=[UnitController]),
+            AddressController,
+            HamletController,
+            EventController,
+            CertificateController,
+        ],
+        dependencies={
+            "transaction": Provide(transaction, sync_to_thread=False),
+            "reading": Provide(reading),
+            "asking": Provide(asking, sync_to_thread=False),
+            "maybe_asking": Provide(maybe_asking, sync_to_thread=False),
+        },
+        middleware=[Authentication(readers), UnitOfWork(sessions)],
+        exception_handlers=EXCEPTION_HANDLERS,
+        cors_config=CORSConfig(
+            allow_origins=list(settings.cors_origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["authorization", "content-type", "idempotency-key"],
+            expose_headers=["x-request-id", "idempotent-replayed", "retry-after"],
+        )
+        if settings.cors_origins
+        else None,
+        openapi_config=openapi_config(settings),
+        request_max_body_size=settings.max_body_bytes,
+        logging_config=None,
+        state=State(
+            {
+                "settings": settings,
+                "sessions": sessions,
+                "readers": readers,
+                "signer": Signer.parse(settings.signing_keys),
+                "base_url": settings.base_url,
+                "error_page": error_page,
+            }
+        ),
+    )
+
+
+def error_page(problem: dict[str, object]) -> str:
+    """A refusal as a page, for people who came with a browser."""
+    shown = {name: problem[name] for name in ("status", "title", "detail", "request_id")}
+    return pages.render("error.html", **shown)
+
+
+def openapi_config(settings: Settings) -> OpenAPIConfig:
+    return OpenAPIConfig(
+        title="bkapp",
+        version="1",
+        summary="Địa chỉ số, dịch vụ công và thanh toán của Bắc Kạn",
+        description=(
+            "One digital address per household of Bắc Kạn. Refusals are problem details (RFC 9457): compare `type`, "
+            "show `title` (Vietnamese). Every POST that changes something takes an `Idempotency-Key`."
+        ),
+        contact=Contact(name="bkapp"),
+        license=License(name="EUPL-1.2"),
+        use_handler_docstrings=True,
+        path="/schema",
+        render_plugins=[Swagger(path="/"), JsonRenderPlugin(path="/openapi.json")],
+        components=Components(
+            security_schemes={
+                "key": SecurityScheme(type="http", scheme="bearer", description="`bk_…`, made by `bkapp keys new`.")
+            }
+        ),
+        tags=[
+            Tag("addresses", "Codes and dwellings"),
+            Tag("events", "The feed of changes"),
+            Tag("units", "Administrative units through time"),
+            Tag("hamlets", "Thôn, bản, tổ"),
+            Tag("certificates", "Signed statements about addresses"),
+            Tag("site", "Health and metrics"),
+        ],
+    )
+
+
+def asgi(settings: Settings) -> ASGIApp:
+    """Everything a server needs: the engine, the application and the edge around it."""
+    engine = open_engine(settings.database_url, pool_size=settings.pool_size)
+    app = create_app(settings, sessions_of(engine), readers_of(engine))
+
+    @asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        log.info("started", **describe(settings))
+        yield
+        await engine.dispose()
+        log.info("stopped")
+
+    app._lifespan_managers.append(lifespan)  # noqa: SLF001
+    return Edge(app, settings)  # type: ignore[arg-type]

@@ -1,0 +1,240 @@
+"""The command ``bkapp``: serving, migrating, keys, imports, the demo."""
+
+import asyncio
+import base64
+import os
+import secrets
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from bkapp.access import operations as access
+from bkapp.access.rules import Role
+from bkapp.address.commands import demo_seed, households, settle_after_boundaries
+from bkapp.address.operations import settle_units
+from bkapp.config import BadSetting, Settings, load_settings
+from bkapp.db import open_engine, sessions_of
+from bkapp.errors import DomainError
+from bkapp.http import today
+from bkapp.logs import set_up_logs
+from bkapp.migrate import migrate as run_migrations
+from bkapp.units import operations as units_operations
+from bkapp.units import queries as units
+from bkapp.units.commands import boundaries
+
+
+def settings() -> Settings:
+    """The settings, or one sentence and the end."""
+    try:
+        return load_settings()
+    except BadSetting as error:
+        click.echo(f"bkapp: {error}", err=True)
+        raise SystemExit(2) from None
+
+
+def in_transaction(work: Callable[[AsyncSession], Coroutine[Any, Any, Any]]) -> Any:
+    """Run work in one transaction of its own; a refusal is told in a sentence."""
+
+    async def run() -> Any:
+        engine = open_engine(settings().database_url, pool_size=1)
+        try:
+            async with sessions_of(engine).begin() as session:
+                return await work(session)
+        finally:
+            await engine.dispose()
+
+    try:
+        return asyncio.run(run())
+    except DomainError as refusal:
+        click.echo(f"bkapp: {refusal.detail}", err=True)
+        raise SystemExit(1) from None
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """bkapp: one digital address per household of Bắc Kạn."""
+
+
+@main.command()
+def migrate() -> None:
+    """Bring the database to this release: tables, units, approximate boundaries."""
+    run_migrations(settings().database_url)
+
+    async def load(session: AsyncSession) -> int:
+        await units_operations.load_seed(session)
+        changed = await units_operations.approximate_boundaries(session)
+        return await settle_units(session, today=today(), actor="migration", changed_units=changed)
+
+    moved = in_transaction(load)
+    click.echo(f"migrated; {moved} addresses changed unit" if moved else "migrated", err=True)
+
+
+@main.command()
+def serve() -> None:
+    """Serve the API and the pages."""
+    config = settings()
+    set_up_logs(config.log_level)
+    if config.web_workers > 1 and "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        # Workers write their figures to files here, so that any of them can answer for all.
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="bkapp-metrics-")
+    serve_with_uvicorn(config)
+
+
+def serve_with_uvicorn(config: Settings) -> None:
+    import uvicorn  # noqa: PLC0415  (only this command needs it)
+
+    listener = listen(config.host, config.port)
+    server = uvicorn.Config(
+        "bkapp.cli:application",
+        factory=True,
+        workers=config.web_workers,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=10,
+        h11_max_incomplete_event_size=65_536,
+    )
+    if config.web_workers > 1:
+        from uvicorn.supervisors import Multiprocess  # noqa: PLC0415
+
+        Multiprocess(server, target=uvicorn.Server(server).run, sockets=[listener]).run()
+    else:
+        uvicorn.Server(server).run(sockets=[listener])
+
+
+def application() -> Any:
+    """The ASGI application, made from the environment in each worker process."""
+    from bkapp.app import asgi  # noqa: PLC0415  (makes other commands start at once)
+
+    config = settings()
+    set_up_logs(config.log_level)
+    return asgi(config)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; for ``::`` one that takes IPv6 and IPv4, or IPv4 alone where there is no IPv6."""
+    try:
+        if ":" in host and socket.has_dualstack_ipv6():
+            return socket.create_server((host, port), family=socket.AF_INET6, backlog=2048, dualstack_ipv6=host == "::")
+        return socket.create_server(("0.0.0.0" if host == "::" else host, port), backlog=2048)  # noqa: S104
+    except OSError as error:
+        click.echo(f"bkapp: cannot listen on port {port}: {error.strerror}.", err=True)
+        raise SystemExit(1) from None
+
+
+@main.command()
+def worker() -> None:
+    """Work off background jobs."""
+    from bkapp.jobs import open_jobs  # noqa: PLC0415
+
+    config = settings()
+    set_up_logs(config.log_level)
+
+    async def run() -> None:
+        app = open_jobs(config.database_url)
+        async with app.open_async():
+            await app.run_worker_async(concurrency=2, listen_notify=True)
+
+    asyncio.run(run())
+
+
+@main.command()
+@click.option("--check", is_flag=True, help="Only say whether the committed file is up to date.")
+@click.argument("file", type=click.Path(path_type=Path), default="openapi/bkapp.json")
+def openapi(file: Path, *, check: bool) -> None:
+    """Write the OpenAPI description."""
+    from bkapp.openapi import description  # noqa: PLC0415
+
+    text = description()
+    if check:
+        if not file.exists() or file.read_text() != text:
+            click.echo(f"{file} is out of date: run ./dev openapi", err=True)
+            raise SystemExit(1)
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+
+
+@main.group()
+def keys() -> None:
+    """API keys and signing keys."""
+
+
+@keys.command("new")
+@click.option("--label", required=True, help="Whose key it is: an office, never a person's number.")
+@click.option("--role", type=click.Choice([role.value for role in Role]), default="officer", show_default=True)
+@click.option("--unit", help="Code of the unit an officer's key covers, with its successors.")
+@click.option(
+    "--as-of", type=click.DateTime(["%Y-%m-%d"]), help="The day on which the unit's code is read; today if left out."
+)
+@click.option("--days", type=click.IntRange(1, 3650), default=365, show_default=True, help="How long it is good for.")
+def new_key(label: str, role: str, unit: str | None, as_of: datetime | None, days: int) -> None:
+    """Make an API key and show it once."""
+
+    async def work(session: AsyncSession) -> str:
+        unit_id = None
+        if unit is not None:
+            found = await units.unit_on(session, unit, as_of.date() if as_of else today())
+            if found is None:
+                raise DomainError(f"No unit has the code {unit} on that day.")
+            unit_id = found.id
+        return await access.make_key(
+            session,
+            label=label,
+            role=Role(role),
+            unit_id=unit_id,
+            expires_at=datetime.now(UTC) + timedelta(days=days),
+        )
+
+    click.echo(in_transaction(work))
+
+
+@keys.command("revoke")
+@click.argument("key_id")
+def revoke_key(key_id: str) -> None:
+    """Revoke the API key with this id (the part between bk_ and the next _)."""
+    in_transaction(lambda session: access.revoke_key(session, key_id, now=datetime.now(UTC)))
+    click.echo("revoked", err=True)
+
+
+@keys.command("signing")
+@click.option("--kid", default=lambda: f"{today():%Y%m%d}", help="The key's public name; the day if left out.")
+def signing_key(kid: str) -> None:
+    """Make a signing key for BKAPP_SIGNING_KEYS.  Put a new one first and keep the old ones behind it."""
+    seed = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode().rstrip("=")
+    click.echo(f"{kid}:{seed}")
+
+
+@main.group("import")
+def imports() -> None:
+    """Take data from files."""
+
+
+imports.add_command(boundaries(then=settle_after_boundaries))
+imports.add_command(households)
+
+
+@main.group()
+def demo() -> None:
+    """A made-up province to try things on."""
+
+
+demo.add_command(demo_seed)
+
+
+@main.command("settings")
+def show_settings() -> None:
+    """Say which settings are in force, without secrets."""
+    from bkapp.config import describe  # noqa: PLC0415
+
+    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(describe(settings()))) + b"\n")
