@@ -7,6 +7,6 @@ one's territory, and by which act.  A *boundary* is ``official`` when somebody
 imported it from a file, and ``approximate`` when we drew it from points; every
 answer that used one says which.
 
-Other features may import :mod:`bkapp.units.queries`, :mod:`bkapp.units.operations`
-and :mod:`bkapp.units.names`; everything else here is private.
+Other features may import :mod:`bkapp.units.queries`, :mod:`bkapp.units.operations`,
+:mod:`bkapp.units.boundaries` and :mod:`bkapp.units.names`; everything else here is private.
 """
