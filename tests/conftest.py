@@ -52,7 +52,7 @@ def _template_name() -> str:
 
 
 async def _fill(url: str) -> None:
-    engine = create_async_engine(url, poolclass=NullPool)
+    engine = create_async_engine(url, poolclass=NullPool, connect_args={"options": "-c jit=off"})
     async with async_sessionmaker(engine, expire_on_commit=False).begin() as session:
         await units.load_seed(session)
         await units.approximate_boundaries(session)
@@ -68,9 +68,7 @@ def template() -> str:
     with psycopg.connect(_libpq("postgres"), autocommit=True) as connection:
         # Workers start at the same time; one makes the template, the others wait here.
         connection.execute("SELECT pg_advisory_lock(7236117)")
-        ready = connection.execute(
-            "SELECT 1 FROM pg_database WHERE datname = %s AND datistemplate", [name]
-        ).fetchone()
+        ready = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s AND datistemplate", [name]).fetchone()
         if not ready:
             connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
             connection.execute(f'CREATE DATABASE "{name}"')
@@ -106,7 +104,7 @@ def own_database(template: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 async def engine(database: str) -> AsyncIterator[AsyncEngine]:
-    engine = create_async_engine(database, poolclass=NullPool)
+    engine = create_async_engine(database, poolclass=NullPool, connect_args={"options": "-c jit=off"})
     yield engine
     await engine.dispose()
 
@@ -129,14 +127,19 @@ async def session(sessions: Sessions) -> AsyncIterator[AsyncSession]:
 @pytest.fixture
 def settings(database: str) -> Settings:
     return load_settings(
-        {"DATABASE_URL": database, "BKAPP_DEMO": "1", "BKAPP_BASE_URL": "http://bkapp.test", "BKAPP_RATE_LIMIT": "1000000/second"}
+        {
+            "DATABASE_URL": database,
+            "BKAPP_DEMO": "1",
+            "BKAPP_BASE_URL": "http://bkapp.test",
+            "BKAPP_RATE_LIMIT": "1000000/second",
+        }
     )
 
 
 @pytest.fixture
 async def client(sessions: Sessions, settings: Settings) -> AsyncIterator[AsyncClient]:
     app = Edge(create_app(settings, sessions, sessions), settings)  # type: ignore[arg-type]
-    transport = ASGITransport(app=app, raise_app_exceptions=False)  # type: ignore[arg-type]
+    transport = ASGITransport(app=app, raise_app_exceptions=False)
     async with AsyncClient(transport=transport, base_url="http://bkapp.test") as client:
         yield client
 

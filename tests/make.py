@@ -23,7 +23,9 @@ COMMUNE = "01969"
 ADMIN = Caller(id="test", role=Role.ADMIN, unit_ids=None)
 
 
-async def a_key(session: AsyncSession, *, role: Role = Role.ADMIN, unit: str | None = None, on: date | None = None) -> str:
+async def a_key(
+    session: AsyncSession, *, role: Role = Role.ADMIN, unit: str | None = None, on: date | None = None
+) -> str:
     """An API key; an officer's when a unit's code is given."""
     if unit is not None:
         found = await units.unit_on(session, unit, on or today())
@@ -55,6 +57,7 @@ async def an_address(
     north: float = 0,
     door: Door | None = None,
     household: HouseholdRef | None = None,
+    hamlet: str | None = None,
     since: date | None = None,
     current: bool = True,
 ) -> Dwelling:
@@ -64,7 +67,7 @@ async def an_address(
         ADMIN,
         point=await a_place(session, unit, on=since, north=north),
         unit_code=unit,
-        hamlet=None,
+        hamlet=hamlet,
         door=door or Door(),
         household=household,
         since=since,

@@ -88,12 +88,13 @@ def serve() -> None:
     serve_with_uvicorn(config)
 
 
-def serve_with_uvicorn(config: Settings) -> None:
+def serve_with_uvicorn(config: Settings, factory: str = "bkapp.cli:application") -> None:
+    """Serve what a factory makes; the benchmarks serve their peers through here too."""
     import uvicorn  # noqa: PLC0415  (only this command needs it)
 
     listener = listen(config.host, config.port)
     server = uvicorn.Config(
-        "bkapp.cli:application",
+        factory,
         factory=True,
         workers=config.web_workers,
         access_log=False,
@@ -107,7 +108,7 @@ def serve_with_uvicorn(config: Settings) -> None:
     if config.web_workers > 1:
         from uvicorn.supervisors import Multiprocess  # noqa: PLC0415
 
-        Multiprocess(server, target=uvicorn.Server(server).run, sockets=[listener]).run()
+        Multiprocess(server, sockets=[listener]).run()
     else:
         uvicorn.Server(server).run(sockets=[listener])
 

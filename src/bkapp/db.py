@@ -27,6 +27,7 @@ class Table(DeclarativeBase):
     metadata = sa.MetaData(naming_convention=NAMES)
     type_annotation_map = {
         datetime: sa.DateTime(timezone=True),
+        str: sa.Text(),
         Enum: sa.Enum(Enum, native_enum=False, length=32, values_callable=lambda kinds: [kind.value for kind in kinds]),
     }
 
@@ -45,8 +46,10 @@ def open_engine(url: str, *, pool_size: int = 10) -> AsyncEngine:
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_timeout=5,
+        hide_parameters=True,  # an error that is logged must not hold anybody's data
         pool_pre_ping=False,  # a broken connection is answered 503 and replaced; a ping would cost every request
-        connect_args={"connect_timeout": 5, "application_name": "bkapp"},
+        # Our statements are short: compiling them to machine code costs more than it ever saves.
+        connect_args={"connect_timeout": 5, "application_name": "bkapp", "options": "-c jit=off"},
     )
 
 

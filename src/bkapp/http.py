@@ -8,7 +8,7 @@ import hashlib
 import re
 from collections.abc import AsyncIterator, Mapping
 from datetime import date, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -24,11 +24,13 @@ from litestar.handlers import BaseRouteHandler
 from litestar.middleware import ASGIMiddleware
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import HeaderParameter
-from litestar.types import ASGIApp, ExceptionHandlersMap, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, ExceptionHandlersMap, HTTPScope, Message, Receive, Scope, Send
 from msgspec import Meta, Struct
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, TimeoutError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
+from typing_extensions import override
 
 from bkapp.db import Sessions, Table
 from bkapp.edge import REQUEST_ID
@@ -142,7 +144,7 @@ def refuse(request: Request, error: DomainError) -> Response:
     allow = error.facts.get("allow")
     if allow:
         headers["Allow"] = str(allow)
-    problem = problem_of(error, request.scope.get(REQUEST_ID, ""))  # type: ignore[call-overload]
+    problem = problem_of(error, request_id_of(request.scope))
     page = request.app.state.get("error_page")
     if page and wants_page(request):
         return Response(page(problem), status_code=error.status, media_type=MediaType.HTML, headers=headers)
@@ -165,8 +167,9 @@ def _refuse_http(request: Request, error: HTTPException) -> Response:
     if kind is Malformed:
         return refuse(request, Malformed("The request cannot be read.", _field_errors(error)))
     if kind is MethodNotAllowed:
-        handlers = getattr(request.scope.get("route_handler"), "http_methods", ())
-        return refuse(request, MethodNotAllowed("This method is not allowed here.", allow=", ".join(sorted(handlers))))
+        allowed = set((error.headers or {}).get("allow", "").split(", "))
+        allowed |= {"HEAD"} if "GET" in allowed else set()
+        return refuse(request, MethodNotAllowed("This method is not allowed here.", allow=", ".join(sorted(allowed))))
     details = {
         NotFound: "There is nothing at this address.",
         TooLarge: "The body is larger than this route accepts.",
@@ -195,7 +198,7 @@ def _pointer(path: str) -> str:
 
 def _fail(request: Request, error: Exception) -> Response:
     """A bug: say so without a trace, and record it once."""
-    request_id = request.scope.get(REQUEST_ID, "")  # type: ignore[call-overload]
+    request_id = request_id_of(request.scope)
     log.error("bug", request_id=request_id, route=request.scope.get("path_template"), exc_info=error)
     problem = {
         "type": "/problems/internal",
@@ -226,7 +229,7 @@ EXCEPTION_HANDLERS: ExceptionHandlersMap = {
     HTTPException: _refuse_http,
     OperationalError: _outage,
     InterfaceError: _outage,
-    TimeoutError: _outage,
+    NoConnectionFree: _outage,
     Exception: _fail,
 }
 
@@ -280,10 +283,10 @@ class UnitOfWork(ASGIMiddleware):
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
 
+    @override
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        if scope["method"] in SAFE_METHODS or (
-            scope.get("user") is None and not scope["route_handler"].opt.get("open")
-        ):
+        http = cast(HTTPScope, scope)
+        if http["method"] in SAFE_METHODS or (http.get("user") is None and not http["route_handler"].opt.get("open")):
             # Nobody is signed in and the route is not open: its guard is about to refuse.
             await next_app(scope, receive, send)
             return
@@ -294,7 +297,7 @@ class UnitOfWork(ASGIMiddleware):
         caller = str(getattr(scope.get("user"), "id", "open"))
         body = await request.body()
         fingerprint = hashlib.sha256(
-            b"\0".join([scope["method"].encode(), scope["path"].encode(), scope.get("query_string", b""), body])
+            b"\0".join([http["method"].encode(), http["path"].encode(), http["query_string"], body])
         ).digest()
         messages: list[Message] = []
 
@@ -331,7 +334,7 @@ async def _claim(session: AsyncSession, caller: str, key: str) -> IdempotencyRec
 async def _settle(session: AsyncSession, work: Any, messages: list[Message], record: IdempotencyRecord) -> None:
     """Keep or undo the work by the answer that came out of it, and store the answer with it."""
     start = next(message for message in messages if message["type"] == "http.response.start")
-    status: int = start["status"]  # type: ignore[typeddict-item]
+    status: int = start["status"]
     if status < 400:
         await session.flush()
         await work.commit()
@@ -340,12 +343,8 @@ async def _settle(session: AsyncSession, work: Any, messages: list[Message], rec
     if status >= 500 or status in _NOT_KEPT:
         return
     record.status = status
-    record.headers = {
-        name.decode(): value.decode()
-        for name, value in start["headers"]  # type: ignore[typeddict-item]
-        if name in _KEPT_HEADERS
-    }
-    record.body = b"".join(m.get("body", b"") for m in messages if m["type"] == "http.response.body")  # type: ignore[misc]
+    record.headers = {name.decode(): value.decode() for name, value in start["headers"] if name in _KEPT_HEADERS}
+    record.body = b"".join(m.get("body", b"") for m in messages if m["type"] == "http.response.body")
     session.add(record)
 
 

@@ -15,6 +15,7 @@ from msgspec import Struct
 from prometheus_client import CollectorRegistry, multiprocess
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy.exc import SQLAlchemyError
+from typing_extensions import override
 
 from bkapp import pages
 from bkapp.config import Settings
@@ -76,7 +77,8 @@ class SiteController(Controller):
         if settings.web_workers > 1:
             collected = CollectorRegistry()
             multiprocess.MultiProcessCollector(collected)  # type: ignore[no-untyped-call]
-        return Response(generate_latest(collected), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        text: bytes = generate_latest(collected)  # type: ignore[no-untyped-call]
+        return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     @get("/problems", operation_id="listProblems", guards=[anyone], include_in_schema=False, media_type=MediaType.HTML)
     async def problems(self) -> str:
@@ -155,6 +157,7 @@ def newest_migration() -> str:
 class Swagger(OpenAPIRenderPlugin):
     """Swagger UI from our own address, without inline scripts, so that the content security policy can be strict."""
 
+    @override
     def render(self, request: Request, openapi_schema: dict[str, Any]) -> bytes:
         assets = "/schema/assets"
         return (

@@ -53,7 +53,12 @@ class TestPropose:
         await session.commit()
         code = made.code
 
-        for form in (code, codes.display(code), f"bk-{code[:3]}-{code[3:6]}-{code[6:]}", f"{code[:3]}.{code[3:6]}.{code[6:]}"):
+        for form in (
+            code,
+            codes.display(code),
+            f"bk-{code[:3]}-{code[3:6]}-{code[6:]}",
+            f"{code[:3]}.{code[3:6]}.{code[6:]}",
+        ):
             assert (await client.get(f"{ADDRESSES}/{form}")).json()["code"] == code
 
     async def test_a_wrong_code_is_never_corrected_but_asked_about(
@@ -98,9 +103,7 @@ class TestPropose:
     async def test_a_point_outside_the_province_is_refused(self, client: AsyncClient, session: AsyncSession) -> None:
         key = await make.a_key(session)
         await session.commit()
-        answer = await make.post(
-            client, key, ADDRESSES, await proposal(session, point={"lon": 105.85, "lat": 21.03})
-        )
+        answer = await make.post(client, key, ADDRESSES, await proposal(session, point={"lon": 105.85, "lat": 21.03}))
         assert answer.json()["reasons"] == ["outside_province"]
 
     async def test_a_second_home_at_the_same_door_needs_something_to_tell_it_apart(
@@ -305,9 +308,7 @@ class TestEnding:
         await session.commit()
         events = await session.scalar(select(func.count()).select_from(Event))
 
-        answer = await make.post(
-            client, key, f"{ADDRESSES}/{made.code}/split", {"parts": [{"door": {}}, {"door": {}}]}
-        )
+        answer = await make.post(client, key, f"{ADDRESSES}/{made.code}/split", {"parts": [{"door": {}}, {"door": {}}]})
 
         assert answer.json()["reasons"] == ["same_door"]
         assert (await client.get(f"{ADDRESSES}/{made.code}")).json()["status"] == "current"
@@ -547,5 +548,12 @@ class TestPages:
         assert "nay là Xã Phủ Thông" in page.text
 
     async def test_home_and_problems_and_documentation_answer(self, client: AsyncClient) -> None:
-        for path in ("/", "/problems", "/schema", "/schema/openapi.json", "/schema/assets/swagger-ui.css", "/static/style.css"):
+        for path in (
+            "/",
+            "/problems",
+            "/schema",
+            "/schema/openapi.json",
+            "/schema/assets/swagger-ui.css",
+            "/static/style.css",
+        ):
             assert (await client.get(path)).status_code == 200, path

@@ -9,6 +9,7 @@ from litestar.enums import ScopeType
 from litestar.handlers import BaseRouteHandler
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
+from typing_extensions import override
 
 from bkapp.access.operations import Caller, identify
 from bkapp.access.rules import Role
@@ -27,6 +28,7 @@ class Authentication(ASGIMiddleware):
     def __init__(self, readers: Sessions) -> None:
         self._readers = readers
 
+    @override
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         scope["user"] = None
         for name, value in scope["headers"]:

@@ -6,7 +6,7 @@ rises by one, and exactly one event is appended to the feed, last of all, becaus
 appending holds the feed's head until commit.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import date, datetime
 from uuid import UUID
 
@@ -61,7 +61,8 @@ async def append(session: AsyncSession, changed: Sequence[Changed], *, actor: st
 
 async def clock(session: AsyncSession) -> datetime:
     """The database's time now.  Read after the dwelling is locked, so that beliefs about it never run backwards."""
-    return (await session.execute(select(func.clock_timestamp()))).scalar_one()
+    now: datetime = (await session.execute(select(func.clock_timestamp()))).scalar_one()
+    return now
 
 
 async def lock(session: AsyncSession, codes: Sequence[str]) -> dict[str, Dwelling]:
@@ -101,7 +102,7 @@ async def revise(
     effective: date,
     unit_on: Callable[[date], Awaitable[int]] | None = None,
     restates: bool = True,
-    **attributes: object,
+    attributes: Mapping[str, object] = {},
 ) -> None:
     """Change a locked dwelling from the day ``effective`` on.
 

@@ -45,6 +45,7 @@ def households(file: Path, source: str, dry_run: bool, report: Path | None, batc
     with their line. The same file again changes nothing; an interrupted import goes on where it ended.
     """
     listing = report or file.with_name(f"{file.name}.report.csv")
+    listing.unlink(missing_ok=True)
     tally = asyncio.run(_households(file, source, listing, batch=batch, dry_run=dry_run))
     kept = "would be imported" if dry_run else "imported"
     click.echo(
@@ -59,7 +60,6 @@ async def _households(file: Path, source: str, listing: Path, *, batch: int, dry
     engine = open_engine(load_settings().database_url, pool_size=2)
     console = Console(stderr=True)
     columns = (TextColumn("[progress.description]{task.description}"), BarColumn(), MofNCompleteColumn())
-    listing.unlink(missing_ok=True)
     try:
         total = sum(1 for _ in records(file))
         with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as bar:

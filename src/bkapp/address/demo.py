@@ -45,12 +45,12 @@ async def write_households(session: AsyncSession, path: Path, *, households: int
     centres = await _open_hamlets(session, dice)
     if not centres:
         return 0
+    dice.shuffle(centres)  # round and round in this order, so that a small demo has something everywhere
     with path.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(COLUMNS)
         numbers = [0] * len(centres)
         for number in range(households):
-            # Round and round the hamlets, so that a small demo has something everywhere.
             place = number % len(centres)
             unit, hamlet, lon, lat = centres[place]
             numbers[place] += 1

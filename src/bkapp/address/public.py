@@ -2,7 +2,6 @@
 
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any
-from urllib.parse import quote
 
 from litestar import Controller, MediaType, Response, get
 from litestar.datastructures import State
@@ -18,10 +17,12 @@ from bkapp.address.statements import statement_of
 from bkapp.errors import DomainError
 from bkapp.http import HANOI, Reading, anyone, today
 from bkapp.units import queries as units
+from bkapp.units.models import Level
 from bkapp.units.names import key as name_key
 
 Html = Response[str]
 SHOWN = 20
+BEFORE_MERGER = date(2025, 6, 30)
 
 
 class PublicController(Controller):
@@ -175,21 +176,21 @@ def _links(suggestions: Any) -> list[pages.CodeLink]:
 async def _hits(session: AsyncSession, key: str) -> list[pages.Hit]:
     """Communes of today by any name they had, then hamlets."""
     day = today()
-    hits = []
-    for unit in await units.units_on(session, day, q=key, in_bac_kan=True, limit=SHOWN):
-        hits.append(pages.Hit(kind=unit.kind, name=unit.full_name, href=f"/api/v1/units/{quote(unit.code)}"))
-    merger = date(2025, 6, 30)
-    for old in await units.units_on(session, merger, level=units.Level.COMMUNE, q=key, limit=SHOWN):
-        for heir in await units.successors(session, old, day):
-            if heir.full_name != old.full_name:
-                hits.append(
-                    pages.Hit(
-                        kind=old.kind,
-                        name=old.full_name,
-                        note=f"nay là {heir.full_name}",
-                        href=f"/api/v1/units/{quote(heir.code)}",
-                    )
-                )
+    hits = [
+        pages.Hit(kind=unit.kind, name=unit.full_name, href=f"/api/v1/units/{unit.code}")
+        for unit in await units.units_on(session, day, q=key, in_bac_kan=True, limit=SHOWN)
+    ]
+    for old in await units.units_on(session, BEFORE_MERGER, level=Level.COMMUNE, q=key, limit=SHOWN):
+        hits += [
+            pages.Hit(
+                kind=old.kind,
+                name=old.full_name,
+                note=f"nay là {heir.full_name}",
+                href=f"/api/v1/units/{heir.code}",
+            )
+            for heir in await units.successors(session, old, day)
+            if heir.full_name != old.full_name
+        ]
     hits += [
         pages.Hit(
             kind="Thôn, bản, tổ",

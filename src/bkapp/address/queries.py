@@ -132,7 +132,7 @@ async def details(session: AsyncSession, code: str) -> Details | None:
             ).where(Dwelling.code == code)
         )
     ).first()
-    return None if row is None else Details(**row._mapping)  # type: ignore[arg-type]
+    return None if row is None else Details(**row._mapping)  # noqa: SLF001  (public in spite of its name)
 
 
 _PLAIN_DETAILS = (
@@ -226,7 +226,7 @@ async def versions(session: AsyncSession, code: str, *, as_of: date | None, know
         )
     found = []
     for row in await session.execute(question):
-        values = dict(row._mapping)
+        values = dict(row._mapping)  # noqa: SLF001  (public in spite of its name)
         unit = UnitRef(
             code=values.pop("unit_code"),
             name=values.pop("unit_name"),
@@ -298,13 +298,14 @@ async def codes_near(session: AsyncSession, *, lon: float, lat: float, within: f
 
 async def metres_to_unit(session: AsyncSession, unit_id: int, *, lon: float, lat: float) -> float | None:
     """How far a point is from a unit's territory; None for a unit without boundary."""
-    return await session.scalar(
+    metres: float | None = await session.scalar(
         text("""
             SELECT min(ST_Distance(geom::geography, ST_SetSRID(ST_MakePoint(:lon, :lat), 4326)::geography))
             FROM admin_unit_piece WHERE unit_id = :unit_id
         """),
         {"lon": lon, "lat": lat, "unit_id": unit_id},
     )
+    return metres
 
 
 def _geography(lon: float, lat: float) -> Any:

@@ -241,8 +241,8 @@ class VersionOut(Struct, frozen=True, omit_defaults=True):
     lon: float | UnsetType = UNSET
     lat: float | UnsetType = UNSET
     point_source: PointSource | UnsetType = UNSET
-    house_number: str | None | UnsetType = UNSET
-    verified_on: date | None | UnsetType = UNSET
+    house_number: str | UnsetType | None = UNSET
+    verified_on: date | UnsetType | None = UNSET
 
     @classmethod
     def of(cls, row: Version, *, exact: bool) -> Self:
@@ -272,7 +272,7 @@ class EventOut(Struct, frozen=True):
     revision: int
     effective: date
     data: dict[str, Any]
-    note: str | None | UnsetType = UNSET
+    note: str | UnsetType | None = UNSET
 
     @classmethod
     def of(cls, row: EventRow, *, exact: bool) -> Self:

@@ -43,7 +43,7 @@ async def retire(
     changed = [Changed(code, Change.RETIRED, day)]
     for heir in heirs:
         start = max(day, heir.began)
-        await changes.revise(session, heir, effective=start, replaces=sorted({*heir.replaces, code}))
+        await changes.revise(session, heir, effective=start, attributes={"replaces": sorted({*heir.replaces, code})})
         changed.append(Changed(heir.code, Change.TOOK_OVER, start))
     await append(session, changed, actor=caller.id, note=tidy(reason))
     return dwelling
@@ -216,5 +216,8 @@ async def _let_go(session: AsyncSession, code: str, day: date) -> UUID | None:
 
 async def _end(session: AsyncSession, dwelling: Dwelling, day: date, *, heirs: Sequence[str]) -> None:
     await changes.revise(
-        session, dwelling, effective=day, status=move(dwelling.status, Status.RETIRED), replaced_by=list(heirs)
+        session,
+        dwelling,
+        effective=day,
+        attributes={"status": move(dwelling.status, Status.RETIRED), "replaced_by": list(heirs)},
     )

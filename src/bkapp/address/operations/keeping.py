@@ -46,10 +46,12 @@ async def verify(
         dwelling,
         effective=day,
         restates=False,
-        verified_on=day,
-        verified_by=caller.id,
-        verification_method=method,
-        verification_photo=tidy(photo),
+        attributes={
+            "verified_on": day,
+            "verified_by": caller.id,
+            "verification_method": method,
+            "verification_photo": tidy(photo),
+        },
     )
     await append(session, [Changed(code, Change.VERIFIED, day)], actor=caller.id)
     return dwelling
@@ -87,7 +89,7 @@ async def correct_point(
         "area": area_of(point.lon, point.lat),
     }
     if placed.unit.id == dwelling.unit_id:
-        await changes.revise(session, dwelling, effective=effective, **attributes)
+        await changes.revise(session, dwelling, effective=effective, attributes=attributes)
     else:
 
         async def unit_on(day: date) -> int:
@@ -97,7 +99,9 @@ async def correct_point(
                 there = await units.containing(session, point.lon, point.lat, day)
             return there.unit.id if there else placed.unit.id
 
-        await changes.revise(session, dwelling, effective=effective, unit_on=unit_on, hamlet_id=None, **attributes)
+        await changes.revise(
+            session, dwelling, effective=effective, unit_on=unit_on, attributes={**attributes, "hamlet_id": None}
+        )
     await append(session, [Changed(code, Change.POINT_CORRECTED, effective)], actor=caller.id, note=tidy(reason))
     return dwelling
 

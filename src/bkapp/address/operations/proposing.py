@@ -68,7 +68,9 @@ async def propose(
 async def issue(session: AsyncSession, caller: Caller, code: str) -> Dwelling:
     """Accept a proposal: the address is current from the day it was proposed for."""
     dwelling = await locked(session, caller, code)
-    await changes.revise(session, dwelling, effective=dwelling.began, status=move(dwelling.status, Status.CURRENT))
+    await changes.revise(
+        session, dwelling, effective=dwelling.began, attributes={"status": move(dwelling.status, Status.CURRENT)}
+    )
     await append(session, [Changed(code, Change.ISSUED, dwelling.began)], actor=caller.id)
     return dwelling
 
@@ -80,6 +82,6 @@ async def reject(session: AsyncSession, caller: Caller, code: str, *, reason: st
     link = await changes.open_link(session, code)
     if link is not None:
         await changes.end_link(session, link, on=link.valid_from)
-    await changes.revise(session, dwelling, effective=dwelling.began, status=status)
+    await changes.revise(session, dwelling, effective=dwelling.began, attributes={"status": status})
     await append(session, [Changed(code, Change.REJECTED, today)], actor=caller.id, note=tidy(reason))
     return dwelling

@@ -10,7 +10,7 @@ from bkapp.errors import DomainError, NotFound
 
 
 class WrongAddressCode(DomainError):
-    """The text is no address code.  ``suggestions`` are issued codes one slip away, to ask about and never to assume."""
+    """The text is no address code.  ``suggestions`` are issued codes one slip away, to ask about, never to assume."""
 
     status = 422
     code = "address_code_wrong"

@@ -50,16 +50,20 @@ async def settle_units(session: AsyncSession, *, today: date, actor: str, change
     repeat: what is settled stays.
     """
     await session.execute(select(func.pg_advisory_xact_lock(PLACING)))
-    await _succeed_hamlets(session, today)
-    count = await _apply(session, _EXPIRED, {"today": today}, actor)
+    while await _succeed_hamlets(session, today):
+        pass
+    count = 0
+    # A unit may have been followed by one that ended as well: every step is a change with its own day.
+    while moved := await _apply(session, _EXPIRED, {"today": today}, actor):
+        count += moved
     if changed_units:
         count += await _apply(session, _MISPLACED, {"units": sorted(changed_units)}, actor)
     return count
 
 
-async def _succeed_hamlets(session: AsyncSession, today: date) -> None:
+async def _succeed_hamlets(session: AsyncSession, today: date) -> int:
     """Hamlets of an ended commune go on under its successor; two of one name are told apart by the old commune."""
-    await session.execute(
+    made = await session.execute(
         text("""
             WITH ending AS (
                 SELECT h.id, h.name, h.qualifier, h.key, h.source, u.valid_to AS on_day, u.name AS commune,
@@ -81,9 +85,11 @@ async def _succeed_hamlets(session: AsyncSession, today: date) -> None:
             JOIN closed USING (id)
             JOIN LATERAL (SELECT count(*) AS n FROM ending o
                           WHERE o.unit_id = e.unit_id AND o.key = e.key) twins ON true
+            RETURNING id
         """),
         {"today": today},
     )
+    return len(made.all())
 
 
 async def _apply(session: AsyncSession, question: str, values: dict[str, object], actor: str) -> int:

@@ -1,0 +1,71 @@
+"""Settings: a wrong one stops the start with a sentence that names it."""
+
+import pytest
+from click.testing import CliRunner
+
+from bkapp.cli import main
+from bkapp.config import DEMO_SIGNING_KEYS, VARIABLES, BadSetting, Settings, describe, load_settings
+
+GOOD = {
+    "DATABASE_URL": "postgresql://bkapp:s3cret@db/bkapp",
+    "BKAPP_BASE_URL": "https://bkapp.example",
+    "BKAPP_SIGNING_KEYS": "k1:" + "A" * 43,
+}
+
+
+def test_good_settings_are_read() -> None:
+    settings = load_settings({**GOOD, "BKAPP_CORS_ORIGINS": "https://a.example, https://b.example"})
+    assert settings.base_url == "https://bkapp.example"
+    assert settings.cors_origins == ("https://a.example", "https://b.example")
+    assert not settings.demo
+
+
+def test_every_field_has_a_variable() -> None:
+    assert set(VARIABLES) == set(Settings.__struct_fields__)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DATABASE_URL", ""),
+        ("DATABASE_URL", "mysql://x/y"),
+        ("REDIS_URL", "memcached://x"),
+        ("BKAPP_DEMO", "maybe"),
+        ("BKAPP_BASE_URL", ""),
+        ("BKAPP_BASE_URL", "bkapp.example"),
+        ("BKAPP_BASE_URL", "https://[::bad"),
+        ("BKAPP_SIGNING_KEYS", ""),
+        ("BKAPP_SIGNING_KEYS", "k1:short"),
+        ("BKAPP_SIGNING_KEYS", DEMO_SIGNING_KEYS),
+        ("BKAPP_PORT", "0"),
+        ("BKAPP_PORT", "eighty"),
+        ("BKAPP_PORT", "٨٠٠٠"),
+        ("BKAPP_WEB_WORKERS", "-1"),
+        ("BKAPP_RATE_LIMIT", "many"),
+        ("BKAPP_RATE_LIMIT", "0/minute"),
+        ("BKAPP_CORS_ORIGINS", "*"),
+        ("BKAPP_LOG_LEVEL", "loud"),
+        ("BKAPP_MAX_BODY_BYTES", "1"),
+    ],
+)
+def test_a_wrong_setting_is_named_and_secrets_are_not_repeated(name: str, value: str) -> None:
+    with pytest.raises(BadSetting, match=name) as caught:
+        load_settings({**GOOD, name: value})
+    assert "s3cret" not in str(caught.value)
+    assert not (name == "BKAPP_SIGNING_KEYS" and value and value in str(caught.value))
+
+
+def test_the_demo_has_a_key_of_its_own_and_production_none() -> None:
+    assert load_settings({"DATABASE_URL": GOOD["DATABASE_URL"], "BKAPP_DEMO": "1"}).signing_keys == DEMO_SIGNING_KEYS
+
+
+def test_what_is_logged_of_the_settings_is_no_secret() -> None:
+    assert not {"database_url", "redis_url", "signing_keys"} & set(describe(load_settings(GOOD)))
+
+
+def test_a_command_stops_with_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    result = CliRunner().invoke(main, ["migrate"])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("bkapp: DATABASE_URL is not set")
+    assert result.stderr.count("\n") == 1
