@@ -56,6 +56,9 @@ from bkapp.errors import (
 HANOI = ZoneInfo("Asia/Ho_Chi_Minh")
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 PROBLEM = "application/problem+json"
+# For OpenAPI: a route that needs a key, and one that tells more to who has one.
+KEYED: list[dict[str, list[str]]] = [{"key": []}]
+MAYBE_KEYED: list[dict[str, list[str]]] = [{}, {"key": []}]
 
 Transaction = NamedDependency[AsyncSession]
 Reading = NamedDependency[AsyncSession]
@@ -110,7 +113,7 @@ _BY_STATUS: dict[int, type[DomainError]] = {
 
 
 def documented(*statuses: int) -> dict[int, ResponseSpec]:
-    """The refusals of a route, for OpenAPI.  400, 429 and 503 can happen anywhere."""
+    """The refusals of a route, for OpenAPI.  400, 401 (a bad key), 429 and 503 can happen anywhere."""
     return {
         status: ResponseSpec(
             data_container=Problem,
@@ -118,7 +121,7 @@ def documented(*statuses: int) -> dict[int, ResponseSpec]:
             generate_examples=False,
             description=_BY_STATUS[status].title if status in _BY_STATUS else "Yêu cầu bị từ chối",
         )
-        for status in sorted({400, 429, 503, *statuses})
+        for status in sorted({400, 401, 429, 503, *statuses})
     }
 
 
@@ -237,8 +240,11 @@ EXCEPTION_HANDLERS: ExceptionHandlersMap = {
 # --- guards -----------------------------------------------------------------------------------------------------
 
 
-def anyone(_: ASGIConnection, __: BaseRouteHandler) -> None:
-    """This route is public on purpose.  Every route names a guard, so that a forgotten one is seen."""
+async def anyone(_: ASGIConnection, __: BaseRouteHandler) -> None:
+    """This route is public on purpose.  Every route names a guard, so that a forgotten one is seen.
+
+    Guards are coroutines, because Litestar would give each plain function a thread for every request.
+    """
 
 
 # --- transactions and idempotency -------------------------------------------------------------------------------
@@ -255,7 +261,7 @@ class IdempotencyRecord(Table):
     status: Mapped[int]
     headers: Mapped[dict[str, str]] = mapped_column(sa.JSON)
     body: Mapped[bytes]
-    created_at: Mapped[datetime] = mapped_column(server_default=sa.func.now())
+    created_at: Mapped[datetime] = mapped_column(server_default=sa.func.now(), index=True)
 
 
 SESSION = "bkapp.session"

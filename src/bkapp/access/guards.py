@@ -52,7 +52,7 @@ def _required(connection: ASGIConnection[Any, Any, Any, Any]) -> Caller:
     return caller
 
 
-def officer(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+async def officer(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
     """Officers and the registrar.  Which units an officer reaches is checked where the unit is known."""
     if _required(connection).role not in {Role.OFFICER, Role.ADMIN}:
         raise Forbidden("This needs an officer's key.")

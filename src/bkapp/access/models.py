@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, ForeignKey, Identity, func
+from sqlalchemy import BigInteger, ForeignKey, Identity, Index, func
 from sqlalchemy.orm import Mapped, mapped_column
 
 from bkapp.access.rules import Role
@@ -26,6 +26,7 @@ class DataRead(Table):
     """Somebody read what is not public.  Kept so that a person can be told who saw their data (Luật 91/2025)."""
 
     __tablename__ = "data_read"
+    __table_args__ = (Index(None, "subject", "read_at"),)
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     read_at: Mapped[datetime] = mapped_column(server_default=func.now())

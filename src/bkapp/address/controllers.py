@@ -46,7 +46,18 @@ from bkapp.address.schemas import (
 from bkapp.address.statements import plain, plate_of, statement_of
 from bkapp.db import Sessions
 from bkapp.errors import NotAcceptable, NotFound
-from bkapp.http import HANOI, IdempotencyKey, Reading, Transaction, anyone, documented, request_id_of, today
+from bkapp.http import (
+    HANOI,
+    KEYED,
+    MAYBE_KEYED,
+    IdempotencyKey,
+    Reading,
+    Transaction,
+    anyone,
+    documented,
+    request_id_of,
+    today,
+)
 from bkapp.units import queries as units
 
 CodeInPath = Annotated[
@@ -88,7 +99,7 @@ class AddressController(Controller):
     path = "/api/v1/addresses"
     tags = ("addresses",)
 
-    @post("/", operation_id="proposeAddress", guards=[officer], responses=WRITE)
+    @post("/", operation_id="proposeAddress", guards=[officer], security=KEYED, responses=WRITE)
     async def propose(
         self, transaction: Transaction, asking: Asking, idempotency_key: IdempotencyKey, data: JSONBody[Propose]
     ) -> AddressOut:
@@ -110,13 +121,13 @@ class AddressController(Controller):
         )
         return await _shown(transaction, made.code)
 
-    @get("/{code:str}", operation_id="getAddress", guards=[anyone], responses=READ)
+    @get("/{code:str}", operation_id="getAddress", guards=[anyone], security=MAYBE_KEYED, responses=READ)
     async def show(self, reading: Reading, maybe_asking: MaybeAsking, request: Request, code: CodeInPath) -> AddressOut:
         """Check a code.  Anybody sees status, commune, hamlet and coarse area; holders and officers the rest."""
         found = await look_up(reading, code)
         return AddressOut.of(found, await _details(reading, maybe_asking, found, request))
 
-    @get("/{code:str}/history", operation_id="getAddressHistory", guards=[anyone], responses=READ)
+    @get("/{code:str}/history", operation_id="getAddressHistory", guards=[anyone], security=MAYBE_KEYED, responses=READ)
     async def history(
         self,
         reading: Reading,
@@ -141,9 +152,12 @@ class AddressController(Controller):
         "/{code:str}/certificate",
         operation_id="getAddressCertificate",
         guards=[anyone],
+        security=MAYBE_KEYED,
         responses={
             **documented(401, 404, 406, 422),
-            200: ResponseSpec(CertificateOut, description="JSON; SVG and PDF by `format` or Accept."),
+            200: ResponseSpec(
+                CertificateOut, generate_examples=False, description="JSON; SVG and PDF by `format` or Accept."
+            ),
         },
     )
     async def certificate(
@@ -176,7 +190,14 @@ class AddressController(Controller):
             return Response(plates.svg(plate), media_type="image/svg+xml", headers={"Content-Disposition": disposition})
         return Response(plates.pdf(plate), media_type="application/pdf", headers={"Content-Disposition": disposition})
 
-    @post("/{code:str}/issue", operation_id="issueAddress", status_code=200, guards=[officer], responses=WRITE)
+    @post(
+        "/{code:str}/issue",
+        operation_id="issueAddress",
+        status_code=200,
+        guards=[officer],
+        security=KEYED,
+        responses=WRITE,
+    )
     async def issue(
         self, transaction: Transaction, asking: Asking, idempotency_key: IdempotencyKey, code: CodeInPath
     ) -> AddressOut:
@@ -185,7 +206,14 @@ class AddressController(Controller):
         await operations.issue(transaction, asking, digits)
         return await _shown(transaction, digits)
 
-    @post("/{code:str}/reject", operation_id="rejectAddress", status_code=200, guards=[officer], responses=WRITE)
+    @post(
+        "/{code:str}/reject",
+        operation_id="rejectAddress",
+        status_code=200,
+        guards=[officer],
+        security=KEYED,
+        responses=WRITE,
+    )
     async def reject(
         self,
         transaction: Transaction,
@@ -199,7 +227,14 @@ class AddressController(Controller):
         await operations.reject(transaction, asking, digits, reason=data.reason, today=today())
         return await _shown(transaction, digits)
 
-    @post("/{code:str}/verify", operation_id="verifyAddress", status_code=200, guards=[officer], responses=WRITE)
+    @post(
+        "/{code:str}/verify",
+        operation_id="verifyAddress",
+        status_code=200,
+        guards=[officer],
+        security=KEYED,
+        responses=WRITE,
+    )
     async def verify(
         self,
         transaction: Transaction,
@@ -220,6 +255,7 @@ class AddressController(Controller):
         operation_id="correctAddressPoint",
         status_code=200,
         guards=[officer],
+        security=KEYED,
         responses=WRITE,
     )
     async def correct_point(
@@ -244,7 +280,14 @@ class AddressController(Controller):
         )
         return await _shown(transaction, digits)
 
-    @post("/{code:str}/move", operation_id="moveHousehold", status_code=200, guards=[officer], responses=WRITE)
+    @post(
+        "/{code:str}/move",
+        operation_id="moveHousehold",
+        status_code=200,
+        guards=[officer],
+        security=KEYED,
+        responses=WRITE,
+    )
     async def move(
         self,
         transaction: Transaction,
@@ -259,7 +302,14 @@ class AddressController(Controller):
         changed = await operations.move_household(transaction, asking, digits, to=to, on=data.on, today=today())
         return AddressesOut([await _shown(transaction, dwelling.code) for dwelling in changed])
 
-    @post("/{code:str}/split", operation_id="splitAddress", status_code=201, guards=[officer], responses=WRITE)
+    @post(
+        "/{code:str}/split",
+        operation_id="splitAddress",
+        status_code=201,
+        guards=[officer],
+        security=KEYED,
+        responses=WRITE,
+    )
     async def split(
         self,
         transaction: Transaction,
@@ -275,7 +325,14 @@ class AddressController(Controller):
         )
         return AddressesOut([await _shown(transaction, dwelling.code) for dwelling in made])
 
-    @post("/{code:str}/merge", operation_id="mergeAddresses", status_code=201, guards=[officer], responses=WRITE)
+    @post(
+        "/{code:str}/merge",
+        operation_id="mergeAddresses",
+        status_code=201,
+        guards=[officer],
+        security=KEYED,
+        responses=WRITE,
+    )
     async def merge(
         self,
         transaction: Transaction,
@@ -298,7 +355,14 @@ class AddressController(Controller):
         )
         return await _shown(transaction, made.code)
 
-    @post("/{code:str}/retire", operation_id="retireAddress", status_code=200, guards=[officer], responses=WRITE)
+    @post(
+        "/{code:str}/retire",
+        operation_id="retireAddress",
+        status_code=200,
+        guards=[officer],
+        security=KEYED,
+        responses=WRITE,
+    )
     async def retire(
         self,
         transaction: Transaction,
@@ -320,6 +384,7 @@ class AddressController(Controller):
         operation_id="giveAddressIdentifier",
         status_code=200,
         guards=[officer],
+        security=KEYED,
         responses=WRITE,
     )
     async def identifier(
@@ -355,7 +420,7 @@ class HamletController(Controller):
             raise NotFound(f"There is no unit {unit} on {day}.")
         return HamletsOut([HamletOut.of(row) for row in await queries.hamlets_of(reading, unit_id=commune.id, on=day)])
 
-    @post("/", operation_id="openHamlet", guards=[officer], responses=WRITE)
+    @post("/", operation_id="openHamlet", guards=[officer], security=KEYED, responses=WRITE)
     async def open_hamlet(
         self,
         transaction: Transaction,
@@ -381,9 +446,14 @@ class EventController(Controller):
         "/",
         operation_id="listAddressEvents",
         guards=[anyone],
+        security=MAYBE_KEYED,
         responses={
             **documented(401, 406),
-            200: ResponseSpec(EventsOut, description="A page; with Accept: application/x-ndjson one event a line."),
+            200: ResponseSpec(
+                EventsOut,
+                generate_examples=False,
+                description="A page; with Accept: application/x-ndjson one event a line.",
+            ),
         },
     )
     async def events(

@@ -5,7 +5,21 @@ from typing import Any
 from uuid import UUID
 
 from geoalchemy2 import Geography, WKBElement
-from sqlalchemy import ARRAY, BigInteger, Boolean, ForeignKey, Identity, Text, func, text
+from sqlalchemy import (
+    ARRAY,
+    REAL,
+    BigInteger,
+    Boolean,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    String,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -33,6 +47,7 @@ class Household(Table):
     """A household, known by its number in somebody's register and by nothing else."""
 
     __tablename__ = "household"
+    __table_args__ = (UniqueConstraint("source", "source_id"),)
 
     id: Mapped[UUID] = mapped_column(primary_key=True, server_default=text("gen_random_uuid()"))
     source: Mapped[str]
@@ -54,7 +69,7 @@ class Attributes:
     door: Mapped[str | None]
     point: Mapped[WKBElement] = mapped_column(Geography("POINT", srid=4326, spatial_index=False))
     point_source: Mapped[PointSource]
-    point_accuracy_m: Mapped[float | None]
+    point_accuracy_m: Mapped[float | None] = mapped_column(REAL)
     verified_on: Mapped[date | None]
     verified_by: Mapped[str | None]
     verification_method: Mapped[Method | None]
@@ -70,6 +85,17 @@ class Dwelling(Attributes, Table):
     """A dwelling as it is today.  Every change raises ``revision`` by one and appends one event."""
 
     __tablename__ = "dwelling"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["code", "revision"],
+            ["address_event.code", "address_event.revision"],
+            name="fk_dwelling_code_revision",
+            deferrable=True,
+            initially="DEFERRED",
+        ),
+        Index("ix_dwelling_point", "point", postgresql_using="gist"),
+        Index("ix_dwelling_unit_id_hamlet_id", "unit_id", "hamlet_id"),
+    )
 
     code: Mapped[str] = mapped_column(primary_key=True)
     revision: Mapped[int] = mapped_column(server_default="1")
@@ -111,7 +137,7 @@ class Identifier(Table):
     __tablename__ = "address_identifier"
 
     code: Mapped[str] = mapped_column(ForeignKey("dwelling.code"), primary_key=True)
-    scheme: Mapped[str] = mapped_column(primary_key=True)
+    scheme: Mapped[str] = mapped_column(String(32), primary_key=True)
     value: Mapped[str]
     valid_from: Mapped[date] = mapped_column(primary_key=True)
     valid_to: Mapped[date | None]
@@ -121,6 +147,7 @@ class Event(Table):
     """One change of one address, in the order in which changes were committed."""
 
     __tablename__ = "address_event"
+    __table_args__ = (UniqueConstraint("code", "revision"),)
 
     seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     recorded_at: Mapped[datetime]
@@ -147,6 +174,7 @@ class ImportRun(Table):
     """How far the import of one file came, so that it can go on after an interruption."""
 
     __tablename__ = "import_run"
+    __table_args__ = (UniqueConstraint("sha256", "source"),)
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     sha256: Mapped[str]
