@@ -9,7 +9,7 @@ RUN sed -n '/^uv==/,/[^\\]$/p' requirements-dev.lock > uv.txt \
 
 
 FROM python:3.11-slim-bookworm
-RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin bkapp
+RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin bkapp
 WORKDIR /app
 COPY --from=packages /app/.venv .venv
 COPY migrations migrations
