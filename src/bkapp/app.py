@@ -9,8 +9,7 @@ from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
-from litestar.openapi.spec import Components, Contact, License, SecurityScheme, Tag
+from litestar.openapi.spec import Components, Contact, SecurityScheme, Tag
 
 from bkapp import pages
 from bkapp.access.guards import Authentication, asking, maybe_asking
@@ -18,17 +17,20 @@ from bkapp.address.certificates import Signer
 from bkapp.address.controllers import AddressController, CertificateController, EventController, HamletController
 from bkapp.address.public import PublicController
 from bkapp.config import Settings, describe
-from bkapp.db import Sessions, open_engine, readers_of, sessions_of
+from bkapp.db import Lookup, Lookups, Sessions, lookup_through, open_engine, readers_of, sessions_of
 from bkapp.edge import ASGIApp, Edge
 from bkapp.http import EXCEPTION_HANDLERS, UnitOfWork, reading, transaction
-from bkapp.site import SiteController, Swagger
+from bkapp.site import Description, SiteController, Swagger
 from bkapp.units.controllers import UnitController
 
 log = structlog.get_logger("bkapp")
 
 
-def create_app(settings: Settings, sessions: Sessions, readers: Sessions) -> Litestar:
-    """The application on the given sessions: ``sessions`` for work that writes, ``readers`` for single statements."""
+def create_app(settings: Settings, sessions: Sessions, readers: Sessions, lookup: Lookup | None = None) -> Litestar:
+    """The application on the given sessions: ``sessions`` for work that writes, ``readers`` for single statements.
+
+    ``lookup`` is a shorter way for the one statement that everything waits for; through ``readers`` when left out.
+    """
     return Litestar(
         route_handlers=[
             SiteController,
@@ -63,6 +65,7 @@ def create_app(settings: Settings, sessions: Sessions, readers: Sessions) -> Lit
                 "settings": settings,
                 "sessions": sessions,
                 "readers": readers,
+                "lookup": lookup or lookup_through(readers),
                 "signer": Signer.parse(settings.signing_keys),
                 "base_url": settings.base_url,
                 "error_page": error_page,
@@ -87,10 +90,9 @@ def openapi_config(settings: Settings) -> OpenAPIConfig:
             "show `title` (Vietnamese). Every POST that changes something takes an `Idempotency-Key`."
         ),
         contact=Contact(name="bkapp"),
-        license=License(name="EUPL-1.2"),
         use_handler_docstrings=True,
         path="/schema",
-        render_plugins=[Swagger(path="/"), JsonRenderPlugin(path="/openapi.json")],
+        render_plugins=[Swagger(path="/"), Description(path="/openapi.json")],
         components=Components(
             security_schemes={
                 "key": SecurityScheme(type="http", scheme="bearer", description="`bk_…`, made by `bkapp keys new`.")
@@ -110,12 +112,14 @@ def openapi_config(settings: Settings) -> OpenAPIConfig:
 def asgi(settings: Settings) -> ASGIApp:
     """Everything a server needs: the engine, the application and the edge around it."""
     engine = open_engine(settings.database_url, pool_size=settings.pool_size)
-    app = create_app(settings, sessions_of(engine), readers_of(engine))
+    lookups = Lookups(settings.database_url, size=settings.pool_size)
+    app = create_app(settings, sessions_of(engine), readers_of(engine), lookups)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         log.info("started", **describe(settings))
         yield
+        await lookups.close()
         await engine.dispose()
         log.info("stopped")
 

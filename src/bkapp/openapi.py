@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import async_sessionmaker
 
 from bkapp.app import create_app
 from bkapp.config import load_settings
+from bkapp.site import closed
 
 
 def description() -> str:
@@ -14,5 +15,5 @@ def description() -> str:
     settings = load_settings({"DATABASE_URL": "postgresql://nowhere/none", "BKAPP_DEMO": "1"})
     unbound = async_sessionmaker()
     app = create_app(settings, unbound, unbound)
-    schema = json.loads(msgspec.json.encode(app.openapi_schema.to_schema()))
+    schema = closed(json.loads(msgspec.json.encode(app.openapi_schema.to_schema())))
     return json.dumps(schema, ensure_ascii=False, indent=2) + "\n"

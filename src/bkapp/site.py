@@ -1,5 +1,6 @@
 """What belongs to no feature: health, metrics, the API documentation and its assets, the catalogue of problems."""
 
+from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -9,7 +10,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from litestar import Controller, MediaType, Request, Response, get
 from litestar.datastructures import State
-from litestar.openapi.plugins import OpenAPIRenderPlugin
+from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.params import FromPath
 from msgspec import Struct
 from prometheus_client import CollectorRegistry, multiprocess
@@ -152,6 +153,29 @@ def _asset(package: str, name: str) -> bytes:
 def newest_migration() -> str:
     config: Config = alembic_config()
     return ScriptDirectory.from_config(config).get_current_head() or ""
+
+
+def closed(schema: dict[str, Any]) -> dict[str, Any]:
+    """The API's description with what Litestar leaves out: which bodies take no fields but their own."""
+    strict = {kind.__name__ for kind in _structs(Struct) if kind.__struct_config__.forbid_unknown_fields}
+    for component in schema["components"]["schemas"].values():
+        if component.get("title") in strict:
+            component["additionalProperties"] = False
+    return schema
+
+
+def _structs(kind: type[Struct]) -> Iterator[type[Struct]]:
+    for child in kind.__subclasses__():
+        yield child
+        yield from _structs(child)
+
+
+class Description(JsonRenderPlugin):
+    """The API's description as JSON."""
+
+    @override
+    def render(self, request: Request, openapi_schema: dict[str, Any]) -> bytes:
+        return super().render(request, closed(openapi_schema))
 
 
 class Swagger(OpenAPIRenderPlugin):

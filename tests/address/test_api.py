@@ -514,11 +514,13 @@ class TestCertificates:
         svg = await client.get(url, params={"format": "svg"})
         pdf = await client.get(url, headers={"Accept": "application/pdf"})
         other = await client.get(url, params={"format": "docx"})
+        word = await client.get(url, headers={"Accept": "application/msword"})
 
         assert svg.headers["content-type"].startswith("image/svg+xml")
         assert codes.display(made.code) in svg.text
         assert pdf.content.startswith(b"%PDF")
-        assert other.status_code == 406
+        assert (other.status_code, other.json()["errors"][0]["pointer"]) == (400, "format")
+        assert word.status_code == 406
 
 
 class TestPages:

@@ -1,23 +1,25 @@
 """HTTP for addresses: decode, guard, call one operation or query, encode."""
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Controller, Request, Response, get, post
 from litestar.datastructures import State
 from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import OpenAPIMediaType, OpenAPIResponse, OpenAPIType, Operation, Schema
 from litestar.params import FromPath, FromQuery, JSONBody, PathParameter, QueryParameter
 from litestar.response import Stream
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from bkapp.access.guards import Asking, MaybeAsking, officer
+from bkapp.access.guards import Asking, MaybeAsking, maybe_asking, officer
 from bkapp.access.operations import Caller, record_read
 from bkapp.access.rules import Role
 from bkapp.address import operations, plates, queries
 from bkapp.address.certificates import BadCertificate, Signer, judge, link, verify
-from bkapp.address.operations.reading import look_up, read_code
+from bkapp.address.operations.reading import look_up, read_code, resolve
 from bkapp.address.queries import Details, Summary
 from bkapp.address.schemas import (
     AddressesOut,
@@ -72,6 +74,31 @@ WRITE = documented(401, 403, 404, 409, 413, 415, 422)
 NDJSON = "application/x-ndjson"
 
 
+@dataclass
+class AlsoAsPlate(Operation):
+    """Litestar describes one media type for an answer; a certificate has three."""
+
+    def __post_init__(self) -> None:
+        _also(self, {"image/svg+xml": Schema(type=OpenAPIType.STRING), "application/pdf": _BINARY})
+
+
+@dataclass
+class AlsoAsLines(Operation):
+    """The feed comes as one JSON document or as a line for each event."""
+
+    def __post_init__(self) -> None:
+        _also(self, {NDJSON: Schema(type=OpenAPIType.STRING, description="One EventOut a line.")})
+
+
+_BINARY = Schema(type=OpenAPIType.STRING, content_media_type="application/pdf")
+
+
+def _also(operation: Operation, kinds: dict[str, Schema]) -> None:
+    success = (operation.responses or {}).get("200")
+    if isinstance(success, OpenAPIResponse) and success.content is not None:
+        success.content.update({kind: OpenAPIMediaType(schema=schema) for kind, schema in kinds.items()})
+
+
 async def _details(session: AsyncSession, asking: Caller | None, found: Summary, request: Request) -> Details | None:
     """The exact view, if the caller may see it; that they saw it is recorded."""
     if asking is None:
@@ -122,10 +149,15 @@ class AddressController(Controller):
         return await _shown(transaction, made.code)
 
     @get("/{code:str}", operation_id="getAddress", guards=[anyone], security=MAYBE_KEYED, responses=READ)
-    async def show(self, reading: Reading, maybe_asking: MaybeAsking, request: Request, code: CodeInPath) -> AddressOut:
+    async def show(self, state: State, request: Request, code: CodeInPath) -> AddressOut:
         """Check a code.  Anybody sees status, commune, hamlet and coarse area; holders and officers the rest."""
-        found = await look_up(reading, code)
-        return AddressOut.of(found, await _details(reading, maybe_asking, found, request))
+        # Every scan of a plate comes here, so a session is opened only for those who may see more.
+        found = await resolve(state.lookup, state.readers, code)
+        asking = maybe_asking(request)
+        if asking is None:
+            return AddressOut.of(found)
+        async with state.readers.begin() as reading:
+            return AddressOut.of(found, await _details(reading, asking, found, request))
 
     @get("/{code:str}/history", operation_id="getAddressHistory", guards=[anyone], security=MAYBE_KEYED, responses=READ)
     async def history(
@@ -151,6 +183,7 @@ class AddressController(Controller):
     @get(
         "/{code:str}/certificate",
         operation_id="getAddressCertificate",
+        operation_class=AlsoAsPlate,
         guards=[anyone],
         security=MAYBE_KEYED,
         responses={
@@ -167,13 +200,13 @@ class AddressController(Controller):
         maybe_asking: MaybeAsking,
         request: Request,
         code: CodeInPath,
-        as_format: Annotated[
-            str | None, QueryParameter(name="format", description="json, svg or pdf; by Accept when left out.")
+        format: Annotated[  # noqa: A002  (its name in the address, which refusals point to)
+            Literal["json", "svg", "pdf"] | None, QueryParameter(description="By Accept when left out.")
         ] = None,
     ) -> Response[Any]:
         """The signed certificate of an address, or its plate (A6) as SVG or PDF."""
-        kind = as_format or _kind_accepted(request.headers.get("accept", ""))
-        if kind not in {"json", "svg", "pdf"}:
+        kind = format or _kind_accepted(request.headers.get("accept", ""))
+        if not kind:
             raise NotAcceptable("A certificate comes as json, svg or pdf.")
         found = await look_up(reading, code)
         exact = await _details(reading, maybe_asking, found, request)
@@ -445,6 +478,7 @@ class EventController(Controller):
     @get(
         "/",
         operation_id="listAddressEvents",
+        operation_class=AlsoAsLines,
         guards=[anyone],
         security=MAYBE_KEYED,
         responses={

@@ -148,7 +148,7 @@ class CheckCertificate(Struct, frozen=True, forbid_unknown_fields=True):
 # --- out --------------------------------------------------------------------------------------------------------
 
 
-class UnitOut(Struct, frozen=True):
+class CommuneOut(Struct, frozen=True):
     """A commune.  The code means this unit from ``valid_from`` on; codes are reused through time."""
 
     code: str
@@ -193,7 +193,7 @@ class AddressOut(Struct, frozen=True):
     status: Status
     revision: int
     since: date
-    unit: UnitOut
+    unit: CommuneOut
     province: str | None
     hamlet: str | None
     area: Annotated[str, Meta(description="Plus Code of a cell of about 5 km: never the home itself.")]
@@ -210,7 +210,7 @@ class AddressOut(Struct, frozen=True):
             status=row.status,
             revision=row.revision,
             since=row.since,
-            unit=UnitOut(row.unit.code, row.unit.name, row.unit.valid_from, row.unit.boundary),
+            unit=CommuneOut(row.unit.code, row.unit.name, row.unit.valid_from, row.unit.boundary),
             province=row.province,
             hamlet=row.hamlet,
             area=row.area,
@@ -232,7 +232,7 @@ class VersionOut(Struct, frozen=True, omit_defaults=True):
     valid_from: date
     recorded_from: datetime
     status: Status
-    unit: UnitOut
+    unit: CommuneOut
     valid_to: date | None = None
     recorded_to: datetime | None = None
     hamlet: str | None = None
@@ -251,7 +251,7 @@ class VersionOut(Struct, frozen=True, omit_defaults=True):
             for name in cls.__struct_fields__
             if name != "unit" and (exact or name not in _EXACT_VERSION)
         }
-        return cls(unit=UnitOut(row.unit.code, row.unit.name, row.unit.valid_from, row.unit.boundary), **shown)
+        return cls(unit=CommuneOut(row.unit.code, row.unit.name, row.unit.valid_from, row.unit.boundary), **shown)
 
 
 _EXACT_VERSION = frozenset({"lon", "lat", "point_source", "house_number", "verified_on"})
