@@ -11,7 +11,18 @@ from bkapp.access.operations import Caller
 from bkapp.address import changes, queries
 from bkapp.address.changes import Changed, append
 from bkapp.address.models import Dwelling
-from bkapp.address.operations.placing import Door, Point, Refused, add, commune_of, link, locked, place, reached
+from bkapp.address.operations.placing import (
+    Door,
+    Point,
+    Refused,
+    add,
+    commune_of,
+    link,
+    locked,
+    place,
+    reached,
+    take_turn,
+)
 from bkapp.address.rules import LIVE, Change, Status, effective_day, move, tidy
 from bkapp.errors import FieldError, Invalid
 from bkapp.units import queries as units
@@ -68,6 +79,7 @@ async def split(
         raise Invalid("Splitting makes two homes or more.", [FieldError("/parts", "fewer than two")])
     if sum(part.keeps_household for part in parts) > 1:
         raise Invalid("One household keeps one part.", [FieldError("/parts", "more than one part keeps the household")])
+    await take_turn(session)
     dwelling = await locked(session, caller, code)
     move(dwelling.status, Status.RETIRED)
     day = effective_day(on, today=today, began=dwelling.began)
@@ -116,6 +128,7 @@ async def merge(
     wanted = list(dict.fromkeys(wanted))
     if len(wanted) < 2:
         raise Invalid("Merging takes two addresses or more.", [FieldError("/with", "names no other address")])
+    await take_turn(session)
     found = await changes.lock(session, wanted)
     olds = [await reached(session, caller, found, code) for code in wanted]
     for old in olds:

@@ -25,6 +25,7 @@ from bkapp.address.operations.placing import (
     reached,
     refuse_same_door,
     require_live,
+    take_turn,
 )
 from bkapp.address.pluscodes import area as area_of
 from bkapp.address.rules import Change, Method, Status, effective_day, tidy
@@ -74,6 +75,7 @@ async def correct_point(
     holds from the beginning.  A point in another commune needs that commune
     named in ``unit_code``: nobody's home changes commune by a slip of a finger.
     """
+    await take_turn(session)
     dwelling = await locked(session, caller, code)
     require_live(dwelling)
     effective = effective_day(since or dwelling.began, today=today, began=dwelling.began)

@@ -31,8 +31,14 @@ from bkapp.errors import DomainError, FieldError, Invalid, NotFound
 from bkapp.units import queries as units
 from bkapp.units.names import key as name_key
 
-# The advisory lock that imports take alone and single writers share.
+# The advisory lock that writers in sets (imports, mergers of units) take alone and single writers share.
 PLACING = 7236116
+
+
+async def take_turn(session: AsyncSession) -> None:
+    """Wait until no import is under way.  Verbs that place a home call this before they lock anything else: whoever
+    came with rows locked could wait for an import that waits for those rows."""
+    await session.execute(select(func.pg_advisory_xact_lock_shared(PLACING)))
 
 
 class Refused(Invalid):
@@ -199,8 +205,6 @@ async def refuse_same_door(
 
     Writers near one place take turns, so that two of them cannot both find it free.
     """
-    # Shared here, exclusive in imports: an import takes its turn with everybody at once instead of cell by cell.
-    await session.execute(select(func.pg_advisory_xact_lock_shared(PLACING)))
     reach = SAME_DOOR_METRES / 100_000
     cells = sorted(
         {
@@ -305,7 +309,8 @@ async def lock_household(session: AsyncSession, household_id: UUID) -> None:
     await session.execute(select(Household.id).where(Household.id == household_id).with_for_update(key_share=True))
 
 
-async def link(session: AsyncSession, code: str, household_id: UUID, *, since: date) -> None:
+async def refuse_housed(session: AsyncSession, household_id: UUID) -> None:
+    """Refuse a household that lives somewhere.  Its row is locked, so this answer stays true."""
     taken = await session.scalar(
         select(HouseholdLink.code).where(
             HouseholdLink.household_id == household_id,
@@ -315,6 +320,11 @@ async def link(session: AsyncSession, code: str, household_id: UUID, *, since: d
     )
     if taken is not None:
         raise HouseholdHasAddress("This household has an address.", address=taken)
+
+
+async def link(session: AsyncSession, code: str, household_id: UUID, *, since: date) -> None:
+    """Let a household live at an address."""
+    await refuse_housed(session, household_id)
     try:
         await changes.link_household(session, code, household_id, since=since)
     except IntegrityError as error:

@@ -19,6 +19,8 @@ from bkapp.address.operations.placing import (
     locked,
     periods_of,
     place,
+    refuse_housed,
+    take_turn,
 )
 from bkapp.address.rules import Change, Status, effective_day, move, tidy
 
@@ -42,12 +44,16 @@ async def propose(
     Raises :class:`Refused` with every reason, :class:`HouseholdHasAddress`.
     """
     began = effective_day(since, today=today)
+    await take_turn(session)
     placed = await place(session, point, unit_code, on=began)
     periods = await periods_of(session, placed.unit, point, began)
     unit_id = periods[-1][0]
     require_reach(caller, unit_id)
     hamlet_id = await hamlet_named(session, hamlet, unit_id, today)
-    household_id = await claim_household(session, household) if household else None
+    household_id = None
+    if household is not None:
+        household_id = await claim_household(session, household)
+        await refuse_housed(session, household_id)  # before any other lock is waited for
     dwelling = await add(
         session,
         point=point,

@@ -6,6 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from bkapp.address import codes, queries
 from bkapp.address.queries import Summary
+from bkapp.db import Lookup, Sessions
 from bkapp.errors import DomainError, NotFound
 
 
@@ -42,7 +43,20 @@ async def read_code(session: AsyncSession, text: str) -> str:
 async def look_up(session: AsyncSession, text: str) -> Summary:
     """The public view of an address by its code as written."""
     code = await read_code(session, text)
-    found = await queries.summary(session, code)
+    return _issued(code, await queries.summary(session, code))
+
+
+async def resolve(lookup: Lookup, readers: Sessions, text: str) -> Summary:
+    """The same by the shortest way: a session is opened only for a wrong code, to find what to ask about."""
+    try:
+        code = codes.parse(text)
+    except codes.WrongCode:
+        async with readers() as session:
+            code = await read_code(session, text)
+    return _issued(code, await queries.resolve(lookup, code))
+
+
+def _issued(code: str, found: Summary | None) -> Summary:
     if found is None:
         raise NotIssued(f"The code {codes.display(code)} has not been issued.")
     return found
