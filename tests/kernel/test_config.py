@@ -1,9 +1,11 @@
 """Settings: a wrong one stops the start with a sentence that names it."""
 
+import socket
+
 import pytest
 from click.testing import CliRunner
 
-from bkapp.cli import main
+from bkapp.cli import listen, main
 from bkapp.config import DEMO_SIGNING_KEYS, VARIABLES, BadSetting, Settings, describe, load_settings
 
 GOOD = {
@@ -69,3 +71,20 @@ def test_a_command_stops_with_one_sentence(monkeypatch: pytest.MonkeyPatch) -> N
     assert result.exit_code == 2
     assert result.stderr.startswith("bkapp: DATABASE_URL is not set")
     assert result.stderr.count("\n") == 1
+
+
+def test_one_socket_takes_ipv6_and_ipv4() -> None:
+    listener = listen("::", 0)
+    port = listener.getsockname()[1]
+    with listener:
+        for family, host in ((socket.AF_INET6, "::1"), (socket.AF_INET, "127.0.0.1")):
+            with socket.socket(family) as caller:
+                caller.settimeout(5)
+                caller.connect((host, port))
+                listener.accept()[0].close()
+
+
+def test_a_port_in_use_is_said_in_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    with listen("127.0.0.1", 0) as listener, pytest.raises(SystemExit):
+        listen("127.0.0.1", listener.getsockname()[1])
+    assert "cannot listen on port" in capsys.readouterr().err

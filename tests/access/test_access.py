@@ -1,0 +1,101 @@
+"""Keys: who holds one, what it reaches, when it ends."""
+
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from bkapp.access import operations
+from bkapp.access.models import ApiKey
+from bkapp.access.rules import Role, matches, new_key, split
+from bkapp.cli import main
+from bkapp.errors import Invalid, NotFound, Unauthenticated
+from bkapp.http import today
+from bkapp.units import queries as units
+from tests import make
+
+
+@given(st.text())
+def test_any_text_is_a_key_or_nothing(text: str) -> None:
+    assert split(text) is None or text.startswith("bk_")
+
+
+def test_a_key_is_kept_as_a_hash_only() -> None:
+    public_id, text, kept = new_key()
+    parts = split(text)
+    assert parts is not None
+    assert parts[0] == public_id
+    assert matches(parts[1], kept)
+    assert not matches(parts[1][:-1] + "!", kept)
+    assert parts[1].encode() not in kept
+
+
+async def test_a_key_names_its_holder(session: AsyncSession) -> None:
+    key = await make.a_key(session, role=Role.MONITOR)
+    caller = await operations.identify(session, key)
+    assert (caller.role, caller.unit_ids) == (Role.MONITOR, None)
+    kept = (await session.scalars(select(ApiKey))).one()
+    assert key.split("_", 2)[2].encode() not in kept.secret_hash
+
+
+async def test_wrong_expired_and_revoked_keys_are_refused_in_the_same_words(session: AsyncSession) -> None:
+    good = await make.a_key(session)
+    revoked = await make.a_key(session)
+    await operations.revoke_key(session, revoked.split("_")[1], now=datetime.now(UTC))
+    expired = await operations.make_key(
+        session, label="old", role=Role.ADMIN, unit_id=None, expires_at=datetime.now(UTC) - timedelta(seconds=1)
+    )
+    other = await make.a_key(session)
+    mixed = f"bk_{good.split('_')[1]}_{other.split('_', 2)[2]}"
+
+    told = set()
+    for text in ("", "bk_", "Bearer x", revoked, expired, mixed, f"bk_{'0' * 12}_{good.split('_', 2)[2]}"):
+        with pytest.raises(Unauthenticated) as caught:
+            await operations.identify(session, text)
+        told.add(str(caught.value))
+    assert len(told) == 1
+
+
+async def test_an_officers_key_needs_a_unit_and_others_have_none(session: AsyncSession) -> None:
+    with pytest.raises(Invalid):
+        await operations.make_key(session, label="x", role=Role.OFFICER, unit_id=None)
+    with pytest.raises(Invalid):
+        await operations.make_key(session, label="x", role=Role.ADMIN, unit_id=1)
+    with pytest.raises(NotFound):
+        await operations.revoke_key(session, "nobody", now=datetime.now(UTC))
+
+
+async def test_a_key_for_an_old_district_reaches_what_became_of_it_and_no_more(session: AsyncSession) -> None:
+    key = await make.a_key(session, unit="063", on=date(2025, 6, 30))  # Huyện Bạch Thông
+    caller = await operations.identify(session, key)
+    mine = await units.unit_on(session, "01969", today())  # Xã Phủ Thông
+    other = await units.unit_on(session, "02191", today())
+    assert mine is not None
+    assert other is not None
+    assert caller.reaches(mine.id)
+    assert not caller.reaches(other.id)
+
+
+def test_keys_are_made_and_revoked_on_the_command_line(own_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", own_database)
+    monkeypatch.setenv("BKAPP_DEMO", "1")
+    run = CliRunner()
+
+    made = run.invoke(main, ["keys", "new", "--label", "Xã Phủ Thông", "--unit", "01969"])
+    unknown = run.invoke(main, ["keys", "new", "--label", "x", "--unit", "99999"])
+    nowhere = run.invoke(main, ["keys", "new", "--label", "x"])
+    revoked = run.invoke(main, ["keys", "revoke", made.stdout.split("_")[1]])
+    nobody = run.invoke(main, ["keys", "revoke", "nobody"])
+    signing = run.invoke(main, ["keys", "signing", "--kid", "k2"])
+
+    assert (made.exit_code, split(made.stdout.strip()) is not None) == (0, True)
+    assert (unknown.exit_code, "99999" in unknown.stderr) == (1, True)
+    assert nowhere.exit_code == 1
+    assert revoked.exit_code == 0
+    assert (nobody.exit_code, nobody.stderr) == (1, "bkapp: There is no key nobody.\n")
+    assert signing.stdout.startswith("k2:")
+    assert len(signing.stdout.strip()) == len("k2:") + 43

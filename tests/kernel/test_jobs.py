@@ -1,0 +1,39 @@
+"""Jobs exist only if their transaction commits, and a worker does them."""
+
+import asyncio
+
+import pytest
+from sqlalchemy import func, select, text
+
+from bkapp.db import open_engine, sessions_of
+from bkapp.http import IdempotencyRecord
+from bkapp.jobs import defer, forget_old_keys_nightly, open_jobs
+
+
+async def test_a_job_lives_and_dies_with_its_transaction_and_a_worker_does_it(
+    own_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = open_engine(own_database)
+    sessions = sessions_of(engine)
+    async with sessions() as session:
+        await defer(session, forget_old_keys_nightly, timestamp=1)
+        await session.rollback()
+    async with sessions.begin() as session:
+        assert await session.scalar(text("SELECT count(*) FROM procrastinate_jobs")) == 0
+        session.add(
+            IdempotencyRecord(
+                caller="c", key="old", fingerprint=b"", status=201, headers={}, body=b"",
+                created_at=func.now() - func.make_interval(0, 0, 0, 40),
+            )
+        )  # fmt: skip
+        await defer(session, forget_old_keys_nightly, timestamp=2)
+
+    monkeypatch.setenv("DATABASE_URL", own_database)
+    monkeypatch.setenv("BKAPP_DEMO", "1")
+    async with open_jobs(own_database).open_async() as app:
+        await asyncio.wait_for(app.run_worker_async(wait=False, install_signal_handlers=False), 20)
+
+    async with sessions() as session:
+        assert await session.scalar(text("SELECT status::text FROM procrastinate_jobs")) == "succeeded"
+        assert await session.scalar(select(func.count()).select_from(IdempotencyRecord)) == 0
+    await engine.dispose()
