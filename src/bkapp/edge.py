@@ -9,19 +9,16 @@ that no address, code or search text is ever logged.
 import ipaddress
 import re
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
-from secrets import token_hex
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from random import getrandbits
 from typing import Any
 
 import msgspec
 import structlog
-from limits import RateLimitItem, parse
-from limits.aio.storage import MemoryStorage, RedisStorage, Storage
-from limits.aio.strategies import FixedWindowRateLimiter
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
-from redis.exceptions import RedisError
 
 from bkapp.config import Settings
+from bkapp.limiter import Limiter
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -33,7 +30,10 @@ REQUEST_ID = "bkapp.request_id"
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_-]{8,64}")
 _UNLIMITED = frozenset({"/healthz", "/readyz", "/metrics"})
 
-CSP = "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+CSP = (
+    "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'"
+)
 _HEADERS = {
     "Content-Security-Policy": CSP,
     "X-Content-Type-Options": "nosniff",
@@ -53,7 +53,6 @@ REQUESTS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 LIMITED = Counter("bkapp_http_rate_limited", "Requests refused by the rate limit.")
-LIMITER_DOWN = Counter("bkapp_http_rate_limiter_errors", "Requests let through because the limiter's store was down.")
 
 
 def registry() -> CollectorRegistry:
@@ -69,29 +68,26 @@ class Edge:
         if settings.base_url.startswith("https://"):
             headers.append((b"strict-transport-security", b"max-age=31536000; includeSubDomains"))
         self._headers = headers
+        self._names = frozenset(name for name, _ in headers)
         self._proxies = settings.trusted_proxies
-        storage: Storage = (
-            RedisStorage(f"async+{settings.redis_url}", implementation="redispy")
-            if settings.redis_url
-            else MemoryStorage()
-        )
-        self._limiter = FixedWindowRateLimiter(storage)
-        self._rate: RateLimitItem = parse(settings.rate_limit)
+        self._limiter = Limiter(settings.rate_limit, settings.redis_url)
         # Labelled children are looked up once and kept: `labels()` takes a lock and sorts out names each time.
         self._timers: dict[tuple[str, str, int], Callable[[float], None]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._inner(scope, receive, send)
+        if scope["type"] == "http":
+            await self._answer(scope, receive, send)
             return
+        try:
+            await self._inner(scope, receive, send)
+        finally:
+            if scope["type"] == "lifespan":
+                await self._limiter.close()
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
         method: str = scope["method"]
-        headers = scope["headers"]
-        request_id = next(
-            (value.decode() for name, value in headers if name == b"x-request-id" and _REQUEST_ID.fullmatch(value)),
-            None,
-        ) or token_hex(8)
-        scope[REQUEST_ID] = request_id
+        request_id = scope[REQUEST_ID] = _request_id(scope["headers"])
         head = method == "HEAD"
         if head:
             # Every GET answers HEAD: same headers, no body (RFC 9110 §9.3.2).
@@ -102,10 +98,7 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                own = message["headers"] = list(message.get("headers", ()))
-                present = {name for name, _ in own}
-                own.extend(header for header in self._headers if header[0] not in present)
-                own.append((b"x-request-id", request_id.encode()))
+                message["headers"] = self._headers_of(message.get("headers", ()), request_id)
             elif head and message["type"] == "http.response.body":
                 if message.get("more_body"):
                     return
@@ -113,7 +106,7 @@ class Edge:
             await send(message)
 
         try:
-            if scope["path"] not in _UNLIMITED and (wait := await self._over_limit(scope)):
+            if scope["path"] not in _UNLIMITED and (wait := self._limiter.hit(caller_address(scope, self._proxies))):
                 LIMITED.inc()
                 await _refuse(answer, 429, "too_many_requests", "Quá nhiều yêu cầu, xin chờ một chút", request_id, wait)
             else:
@@ -131,6 +124,17 @@ class Edge:
                 "request", method=method, route=route, status=status, ms=round(seconds * 1000, 2), request_id=request_id
             )
 
+    def _headers_of(self, given: Iterable[tuple[bytes, bytes]], request_id: str) -> list[tuple[bytes, bytes]]:
+        """An answer's headers with ours behind them; one that the application gave stands."""
+        headers = [*given]
+        present = {name for name, _ in headers}
+        if self._names.isdisjoint(present):
+            headers += self._headers
+        else:
+            headers += [header for header in self._headers if header[0] not in present]
+        headers.append((b"x-request-id", request_id.encode()))
+        return headers
+
     def _observe(self, method: str, route: str, status: int, seconds: float) -> None:
         key = (method, route, status)
         observe = self._timers.get(key)
@@ -139,18 +143,13 @@ class Edge:
             observe = self._timers[key] = REQUESTS.labels(known, route, str(status)).observe
         observe(seconds)
 
-    async def _over_limit(self, scope: Scope) -> int:
-        """Seconds to wait, or 0 to go on.  A limiter whose store is down lets everybody in: an outage of Redis must
-        not be an outage of bkapp."""
-        who = caller_address(scope, self._proxies)
-        try:
-            if await self._limiter.hit(self._rate, who):
-                return 0
-            window = await self._limiter.get_window_stats(self._rate, who)
-        except (RedisError, OSError):
-            LIMITER_DOWN.inc()
-            return 0
-        return max(1, int(window.reset_time - time.time()) + 1)
+
+def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """The caller's own id if it is harmless, else a new one, which tells requests apart and guards nothing."""
+    for name, value in headers:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            return value.decode()
+    return f"{getrandbits(64):016x}"
 
 
 def caller_address(scope: Scope, proxies: int) -> str:

@@ -463,7 +463,7 @@ async def _take(
 
 
 async def _free_codes(session: AsyncSession, count: int, draw: Callable[[], str]) -> list[str]:
-    """Codes that nobody has.  Whoever adds an address holds our lock or waits for it, so they stay free until commit."""
+    """Codes that nobody has.  Whoever adds an address holds our lock or waits for it, so they stay free to the end."""
     free: dict[str, None] = {}
     while len(free) < count:
         drawn = list(dict.fromkeys(draw() for _ in range(count - len(free))))

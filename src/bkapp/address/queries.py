@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from bkapp.address.models import Dwelling, DwellingVersion, Event, FeedHead, Hamlet, HouseholdLink, Identifier
 from bkapp.address.rules import LIVE, Change, Method, PointSource, Status, door_label
+from bkapp.db import Lookup
 from bkapp.units.models import AdminUnit
 
 
@@ -74,6 +75,13 @@ LEFT JOIN admin_unit p ON p.id = u.parent_id
 LEFT JOIN hamlet h ON h.id = d.hamlet_id
 WHERE d.code = """
 _RESOLVE = text(RESOLVE + ":code")
+_RESOLVE_ALONE = RESOLVE + "%s"
+
+
+async def resolve(lookup: Lookup, code: str) -> Summary | None:
+    """The public view of an address by the shortest way, or None where the code was never issued."""
+    row = await lookup(_RESOLVE_ALONE, code)
+    return None if row is None else summary_of(row)
 
 
 async def summary(session: AsyncSession, code: str) -> Summary | None:
