@@ -188,6 +188,25 @@ async def test_households_of_before_the_merger_have_both_communes_in_their_histo
     ]
 
 
+async def test_a_commune_that_changed_twice_has_three_versions(own: Sessions, tmp_path: Path) -> None:
+    # Vân Tùng was a commune, became a town on 2023-04-10 and is part of Xã Ngân Sơn since the merger.
+    async with own() as session:
+        place = await make.a_place(session, "01954", on=date(2021, 5, 1))
+    row = {"source_id": "h", "lon": place.lon, "lat": place.lat, "unit": "01954", "since": "2021-05-01"}
+
+    tally, faults = await take(own, write_csv(tmp_path / "a.csv", [row]))
+
+    assert (tally.imported, faults) == (1, [])
+    async with own() as session:
+        code = (await session.scalars(select(Dwelling.code))).one()
+        versions = await queries.versions(session, code, as_of=None, known_at=None)
+    assert [(version.unit.name, version.valid_from) for version in versions] == [
+        ("Xã Vân Tùng", date(2021, 5, 1)),
+        ("Thị trấn Vân Tùng", date(2023, 4, 10)),
+        ("Xã Ngân Sơn", date(2025, 7, 1)),
+    ]
+
+
 async def test_hamlets_are_found_by_name_and_unknown_ones_refused(own: Sessions, tmp_path: Path) -> None:
     async with own.begin() as session:
         unit = await units.unit_on(session, make.COMMUNE, today())

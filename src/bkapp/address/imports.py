@@ -63,6 +63,10 @@ class Row(Struct, frozen=True):
     doors: tuple[str | None, ...]
 
 
+# Line, code, commune as stated, commune of today, hamlet, area: a row of the temporary table `accepted`.
+Accepted = tuple[int, str, int, int, int | None, str]
+
+
 class Fault(Struct, frozen=True):
     """Why a row was not taken (or, for ``differs``, why it was left as it is)."""
 
@@ -423,7 +427,7 @@ async def _take(
         await session.execute(select(func.pg_advisory_xact_lock(PLACING)))
         await _stage(session, rows, source)
         await around.load(session, rows)
-        accepted: list[tuple[int, str, int, int | None, str]] = []
+        accepted: list[Accepted] = []
         free = await _free_codes(session, len(rows) + 256, draw)
         judged = {row.line: row for row in rows}
         for verdict in await session.execute(_JUDGE, {"edge": APPROXIMATE_EDGE_METRES, "live": [*LIVE]}):
@@ -444,7 +448,9 @@ async def _take(
             seen[row.source_id] = row.line
             code = around.code_for(row.lon, row.lat, free)
             around.add(code, row.lon, row.lat, door_label(*row.doors[2:]))
-            accepted.append((row.line, code, verdict.unit_id, verdict.hamlet_id, area_of(row.lon, row.lat)))
+            accepted.append(
+                (row.line, code, verdict.stated_id, verdict.unit_id, verdict.hamlet_id, area_of(row.lon, row.lat))
+            )
         imported = len(accepted)
         if not dry_run:
             await _write(session, accepted, source, is_demo=is_demo)
@@ -495,7 +501,18 @@ def _judge(row: Row, verdict: Any, around: Surroundings, seen: dict[str, int]) -
     return None
 
 
-_JUDGE = text("""
+# Every commune with the units that followed it, step by step, itself included; and where that leads to one of today.
+_LINES = """
+    WITH RECURSIVE line AS (
+        SELECT id AS first, id, valid_from, valid_to FROM admin_unit WHERE level = 'commune' AND in_bac_kan
+        UNION ALL
+        SELECT line.first, u.id, u.valid_from, u.valid_to
+        FROM line JOIN admin_unit_succession s ON s.old_id = line.id JOIN admin_unit u ON u.id = s.new_id),
+    heir AS (
+        SELECT first, min(id) AS id FROM line WHERE valid_to IS NULL GROUP BY first HAVING count(*) = 1)
+"""
+_JUDGE = text(f"""
+    {_LINES}
     SELECT i.line, stated.id AS stated_id, stated.full_name AS stated_name,
         there.id AS there_id, there.code AS there_code, there.full_name AS there_name,
         (there.id IS DISTINCT FROM stated.id
@@ -513,13 +530,7 @@ _JUDGE = text("""
         WHERE ST_Intersects(p.geom, i.point::geometry) AND u.level = 'commune' AND u.in_bac_kan
             AND u.valid_from <= i.since AND (u.valid_to IS NULL OR u.valid_to > i.since)
         ORDER BY u.boundary_quality = 'official' DESC, u.id = stated.id DESC, u.code LIMIT 1) there ON true
-    LEFT JOIN LATERAL (
-        SELECT stated.id AS id WHERE stated.valid_to IS NULL
-        UNION ALL
-        SELECT s.new_id FROM admin_unit_succession s JOIN admin_unit heir ON heir.id = s.new_id
-        WHERE s.old_id = stated.id AND stated.valid_to IS NOT NULL AND heir.valid_to IS NULL
-            AND NOT EXISTS (SELECT FROM admin_unit_succession o WHERE o.old_id = stated.id AND o.new_id <> s.new_id)
-    ) now ON true
+    LEFT JOIN heir now ON now.first = stated.id
     LEFT JOIN LATERAL (
         SELECT h.id FROM hamlet h WHERE h.unit_id = now.id AND h.key = i.hamlet_key AND h.valid_to IS NULL
         LIMIT 1) hamlet ON true
@@ -544,7 +555,7 @@ async def _stage(session: AsyncSession, rows: list[Row], source: str) -> None:
     await session.execute(
         text("""
             CREATE TEMP TABLE IF NOT EXISTS accepted (
-                line bigint PRIMARY KEY, code text, unit_id bigint, hamlet_id bigint, area text
+                line bigint PRIMARY KEY, code text, stated_id bigint, unit_id bigint, hamlet_id bigint, area text
             ) ON COMMIT DELETE ROWS
         """)
     )
@@ -582,9 +593,7 @@ async def _copy(session: AsyncSession, table: str, rows: Iterable[tuple[Any, ...
         await copy.write(buffer.getvalue())
 
 
-async def _write(
-    session: AsyncSession, accepted: list[tuple[int, str, int, int | None, str]], source: str, *, is_demo: bool
-) -> None:
+async def _write(session: AsyncSession, accepted: list[Accepted], source: str, *, is_demo: bool) -> None:
     """Write the accepted rows of a batch: households, dwellings, versions, links, events."""
     if not accepted:
         return
@@ -620,13 +629,12 @@ _WRITE = [
     """),
     # One version for each unit the place has belonged to since it began.
     text(f"""
+        {_LINES}
         INSERT INTO dwelling_version (code, revision, valid_from, valid_to, recorded_from, status, unit_id, hamlet_id,
             point, point_source, point_accuracy_m, house_number, street, building, entrance, floor, door)
         SELECT a.code, 1, greatest(i.since, u.valid_from), u.valid_to, :recorded, 'current', u.id,
             CASE WHEN u.id = a.unit_id THEN a.hamlet_id END, i.point, :point_source, i.accuracy_m, {_DOORS}
-        FROM accepted a JOIN incoming i USING (line)
-        JOIN admin_unit u ON u.id = a.unit_id
-            OR (u.code = i.unit AND u.level = 'commune' AND u.valid_from <= i.since AND u.valid_to > i.since)
+        FROM accepted a JOIN incoming i USING (line) JOIN line u ON u.first = a.stated_id
     """),
     text("""
         INSERT INTO household_link (code, household_id, valid_from, recorded_from)
