@@ -412,6 +412,38 @@ class TestHistory:
         assert made.json()["unit"]["code"] == "01969"
         assert made.json()["exact"]["identifiers"]["vpostcode"].startswith("232")
 
+    async def test_who_lived_there_and_what_others_call_it_is_told_with_its_days(
+        self, client: AsyncClient, session: AsyncSession
+    ) -> None:
+        key = await make.a_key(session)
+        since = today() - timedelta(days=20)
+        home = await make.an_address(session, household=await make.a_household(), since=since)
+        other = await make.an_address(session, north=60, since=since)
+        await session.commit()
+        left = today() - timedelta(days=5)
+        await make.post(client, key, f"{ADDRESSES}/{home.code}/move", {"to": other.code, "on": left.isoformat()})
+        await make.post(
+            client,
+            key,
+            f"{ADDRESSES}/{home.code}/identifiers",
+            {"scheme": "dcs10", "value": "2321012345", "since": since.isoformat()},
+        )
+        await make.post(client, key, f"{ADDRESSES}/{home.code}/identifiers", {"scheme": "dcs10", "value": "2321054321"})
+        url = f"{ADDRESSES}/{home.code}/history"
+        headers = {"Authorization": f"Bearer {key}"}
+
+        whole = (await client.get(url, headers=headers)).json()
+        then = (await client.get(url, headers=headers, params={"as_of": since.isoformat()})).json()
+        public = (await client.get(url)).json()
+
+        assert [(stay["valid_from"], stay["valid_to"]) for stay in whole["households"]] == [
+            (since.isoformat(), left.isoformat())
+        ]
+        assert [name["value"] for name in whole["identifiers"]] == ["2321012345", "2321054321"]
+        assert [name["value"] for name in then["identifiers"]] == ["2321012345"]
+        assert "households" not in public
+        assert "identifiers" not in public
+
 
 class TestPrivacy:
     async def test_the_exact_place_is_for_those_in_charge_and_every_read_of_it_is_recorded(

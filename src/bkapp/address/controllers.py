@@ -12,6 +12,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import OpenAPIMediaType, OpenAPIResponse, OpenAPIType, Operation, Schema
 from litestar.params import FromPath, FromQuery, JSONBody, PathParameter, QueryParameter
 from litestar.response import Stream
+from msgspec import UNSET
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bkapp.access.guards import Asking, MaybeAsking, maybe_asking, officer
@@ -52,6 +53,7 @@ from bkapp.http import (
     HANOI,
     KEYED,
     MAYBE_KEYED,
+    HotRoute,
     IdempotencyKey,
     Reading,
     Transaction,
@@ -148,7 +150,7 @@ class AddressController(Controller):
         )
         return await _shown(transaction, made.code)
 
-    @get("/{code:str}", operation_id="getAddress", guards=[anyone], security=MAYBE_KEYED, responses=READ)
+    @HotRoute("/{code:str}", operation_id="getAddress", guards=[anyone], security=MAYBE_KEYED, responses=READ)
     async def show(self, state: State, request: Request, code: CodeInPath) -> AddressOut:
         """Check a code.  Anybody sees status, commune, hamlet and coarse area; holders and officers the rest."""
         # Every scan of a plate comes here, so a session is opened only for those who may see more.
@@ -178,7 +180,12 @@ class AddressController(Controller):
         if known_at is not None and known_at.tzinfo is None:
             known_at = known_at.replace(tzinfo=HANOI)
         versions = await queries.versions(reading, found.code, as_of=as_of, known_at=known_at)
-        return HistoryOut(found.code, [VersionOut.of(version, exact=exact) for version in versions])
+        return HistoryOut(
+            found.code,
+            [VersionOut.of(version, exact=exact) for version in versions],
+            await queries.stays(reading, found.code, as_of=as_of) if exact else UNSET,
+            await queries.names(reading, found.code, as_of=as_of) if exact else UNSET,
+        )
 
     @get(
         "/{code:str}/certificate",

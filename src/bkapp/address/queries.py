@@ -245,6 +245,51 @@ async def versions(session: AsyncSession, code: str, *, as_of: date | None, know
     return found
 
 
+class Stay(Struct, frozen=True):
+    """A household that lived at an address from … to …."""
+
+    household: UUID
+    valid_from: date
+    valid_to: date | None
+
+
+async def stays(session: AsyncSession, code: str, *, as_of: date | None) -> list[Stay]:
+    """Who lived at an address as the register believes now, earliest first; only on a day where one is given."""
+    question = (
+        select(HouseholdLink.household_id, HouseholdLink.valid_from, HouseholdLink.valid_to)
+        .where(HouseholdLink.code == code, HouseholdLink.recorded_to.is_(None))
+        .order_by(HouseholdLink.valid_from)
+    )
+    if as_of is not None:
+        question = question.where(
+            HouseholdLink.valid_from <= as_of, or_(HouseholdLink.valid_to.is_(None), HouseholdLink.valid_to > as_of)
+        )
+    return [Stay(*row) for row in await session.execute(question)]
+
+
+class Name(Struct, frozen=True):
+    """What another register called an address from … to …."""
+
+    scheme: str
+    value: str
+    valid_from: date
+    valid_to: date | None
+
+
+async def names(session: AsyncSession, code: str, *, as_of: date | None) -> list[Name]:
+    """The identifiers that other registers gave an address, by scheme and day."""
+    question = (
+        select(Identifier.scheme, Identifier.value, Identifier.valid_from, Identifier.valid_to)
+        .where(Identifier.code == code)
+        .order_by(Identifier.scheme, Identifier.valid_from)
+    )
+    if as_of is not None:
+        question = question.where(
+            Identifier.valid_from <= as_of, or_(Identifier.valid_to.is_(None), Identifier.valid_to > as_of)
+        )
+    return [Name(*row) for row in await session.execute(question)]
+
+
 async def issued(session: AsyncSession, wanted: Sequence[str]) -> dict[str, str]:
     """Which of these codes exist, with the commune each is in."""
     rows = await session.execute(

@@ -10,7 +10,7 @@ from bkapp.address import codes
 from bkapp.address.operations import Door, HouseholdRef, Part, Point
 from bkapp.address.pluscodes import encode as plus_code
 from bkapp.address.pluscodes import vpostcode
-from bkapp.address.queries import Details, EventRow, HamletRow, Summary, Version
+from bkapp.address.queries import Details, EventRow, HamletRow, Name, Stay, Summary, Version
 from bkapp.address.rules import Change, Method, PointSource, Status
 
 # Printable NFC text of one line is made of these by the register; here only what no name can be is refused.
@@ -258,8 +258,12 @@ _EXACT_VERSION = frozenset({"lon", "lat", "point_source", "house_number", "verif
 
 
 class HistoryOut(Struct, frozen=True):
+    """The address through time; who lived there and what others call it only for those who may see it."""
+
     code: str
     versions: list[VersionOut]
+    households: list[Stay] | UnsetType = UNSET
+    identifiers: list[Name] | UnsetType = UNSET
 
 
 class EventOut(Struct, frozen=True):
