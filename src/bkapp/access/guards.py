@@ -5,11 +5,8 @@ from typing import Any
 from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.di import NamedDependency
-from litestar.enums import ScopeType
 from litestar.handlers import BaseRouteHandler
-from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
-from typing_extensions import override
 
 from bkapp.access.operations import Caller, identify
 from bkapp.access.rules import Role
@@ -20,22 +17,22 @@ Asking = NamedDependency[Caller]
 MaybeAsking = NamedDependency[Caller | None]
 
 
-class Authentication(ASGIMiddleware):
+class Authentication:
     """Puts the caller into ``scope["user"]``: None without an Authorization header, never a guess with a bad one."""
-
-    scopes = (ScopeType.HTTP,)
 
     def __init__(self, readers: Sessions) -> None:
         self._readers = readers
 
-    @override
-    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        scope["user"] = None
-        for name, value in scope["headers"]:
-            if name == b"authorization":
-                scope["user"] = await self._caller(value)
-                break
-        await next_app(scope, receive, send)
+    def __call__(self, app: ASGIApp) -> ASGIApp:
+        async def authenticated(scope: Scope, receive: Receive, send: Send) -> None:
+            scope["user"] = None
+            for name, value in scope["headers"]:
+                if name == b"authorization":
+                    scope["user"] = await self._caller(value)
+                    break
+            await app(scope, receive, send)
+
+        return authenticated
 
     async def _caller(self, header: bytes) -> Caller:
         kind, _, text = header.decode("latin-1").partition(" ")
