@@ -16,6 +16,7 @@ from bkapp.access.guards import Authentication, asking, maybe_asking
 from bkapp.address.certificates import Signer
 from bkapp.address.controllers import AddressController, CertificateController, EventController, HamletController
 from bkapp.address.public import PublicController
+from bkapp.address.queries import RESOLVE_MANY
 from bkapp.config import Settings, describe
 from bkapp.db import Lookup, Lookups, Sessions, lookup_through, open_engine, readers_of, sessions_of
 from bkapp.edge import ASGIApp, Edge
@@ -65,7 +66,7 @@ def create_app(settings: Settings, sessions: Sessions, readers: Sessions, lookup
                 "settings": settings,
                 "sessions": sessions,
                 "readers": readers,
-                "lookup": lookup or lookup_through(readers),
+                "lookup": lookup or lookup_through(readers, RESOLVE_MANY),
                 "signer": Signer.parse(settings.signing_keys),
                 "base_url": settings.base_url,
                 "error_page": error_page,
@@ -112,7 +113,7 @@ def openapi_config(settings: Settings) -> OpenAPIConfig:
 def asgi(settings: Settings) -> ASGIApp:
     """Everything a server needs: the engine, the application and the edge around it."""
     engine = open_engine(settings.database_url, pool_size=settings.pool_size)
-    lookups = Lookups(settings.database_url, size=settings.pool_size)
+    lookups = Lookups(settings.database_url, RESOLVE_MANY)
     app = create_app(settings, sessions_of(engine), readers_of(engine), lookups)
 
     @asynccontextmanager

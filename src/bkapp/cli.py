@@ -136,6 +136,7 @@ def listen(host: str, port: int) -> socket.socket:
 @main.command()
 def worker() -> None:
     """Work off background jobs."""
+    from bkapp.address import tasks  # noqa: F401, PLC0415  (tasks are known once their module is)
     from bkapp.jobs import open_jobs  # noqa: PLC0415
 
     config = settings()

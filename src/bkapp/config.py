@@ -3,6 +3,7 @@
 import base64
 import binascii
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,7 +11,8 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 # Anybody can read this seed, so it signs nothing but demo plates and is refused outside demo mode.
-DEMO_SIGNING_KEYS = "demo:" + base64.urlsafe_b64encode(b"bkapp demo, signs nothing real!!").decode().rstrip("=")
+DEMO_SEED = b"bkapp demo, signs nothing real!!"
+DEMO_SIGNING_KEYS = "demo:" + base64.urlsafe_b64encode(DEMO_SEED).decode().rstrip("=")
 
 
 class BadSetting(ValueError):
@@ -137,15 +139,22 @@ def _signing_keys(environ: Mapping[str, str], *, demo: bool) -> str:
         raise BadSetting(
             f"{name} is not set: make one with `bkapp keys signing` (there is no default outside demo mode)."
         )
+    kids: set[str] = set()
     for entry in text.split(","):
         kid, _, seed = entry.strip().partition(":")
         try:
-            size = len(base64.urlsafe_b64decode(seed + "=" * (-len(seed) % 4)))
+            raw = base64.urlsafe_b64decode(seed + "=" * (-len(seed) % 4))
         except (binascii.Error, ValueError):
-            size = 0
-        if not kid or size != 32:
-            raise BadSetting(f"{name} must be kid:seed pairs with seeds of 32 bytes in base64url, separated by commas.")
-        if not demo and entry.strip() == DEMO_SIGNING_KEYS:
+            raw = b""
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,16}", kid) or len(raw) != 32:
+            raise BadSetting(
+                f"{name} must be kid:seed pairs separated by commas: ids of 1 to 16 letters, digits, dots or dashes, "
+                "seeds of 32 bytes in base64url."
+            )
+        if kid in kids:
+            raise BadSetting(f"{name} uses the id {kid!r} twice.")
+        kids.add(kid)
+        if not demo and raw == DEMO_SEED:
             raise BadSetting(f"{name} holds the published demo key, which signs nothing outside demo mode.")
     return text
 

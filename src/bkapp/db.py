@@ -25,8 +25,10 @@ NAMES = {
 
 Sessions = async_sessionmaker[AsyncSession]
 
-# Runs one statement with one value (``%s``) outside any transaction and returns its first row.
-Lookup = Callable[[str, str], Awaitable[tuple[Any, ...] | None]]
+Row = tuple[Any, ...]
+# Answers for a key, outside any transaction.
+Lookup = Callable[[str], Awaitable[Row | None]]
+MOST_KEYS = 500  # in one statement
 
 # Our statements are short: compiling them to machine code costs more than it ever saves.
 _CONNECT: dict[str, Any] = {"connect_timeout": 5, "application_name": "bkapp", "options": "-c jit=off"}
@@ -78,67 +80,100 @@ def readers_of(engine: AsyncEngine) -> Sessions:
 # What a kept connection may meet that a new one will not: the server went away or was restarted (no code, 57P01,
 # 57P02), or a migration changed what the prepared statement returns (0A000).
 _STALE = frozenset({None, "57P01", "57P02", "0A000"})
+# By keys, whatever their number, so there is one right plan, and making it anew costs more than carrying it out.
+_BY_KEYS = (
+    "-c enable_hashjoin=off -c enable_mergejoin=off -c enable_bitmapscan=off -c plan_cache_mode=force_generic_plan"
+)
 
 
 class Lookups:
-    """Connections for single look-ups: no session, no transaction, a cursor and a prepared statement that stay.
+    """Look-ups by key on a connection of their own: no session, no transaction, a prepared statement that stays.
 
     For the path that everything else waits for, where a session costs ten times
-    the look-up itself.  A connection is made when it is first needed and closed
-    when anything goes wrong on it; a statement that met a connection the server
-    had closed (a restart, say) is asked once more on a new one.  Errors are
-    those of sessions, so that they are answered alike.
+    the look-up itself.  Keys that arrive while an answer is under way go in one
+    statement together, so a busy server asks less often and not more; a key on
+    its own goes at once.  A connection the server has closed (a restart, say) is
+    replaced and asked again; other errors are those of sessions, so that they
+    are answered alike.
     """
 
-    def __init__(self, url: str, *, size: int) -> None:
+    def __init__(self, url: str, statement: str) -> None:
         self._url = driver_url(url).replace("postgresql+psycopg", "postgresql", 1)
-        self._free = asyncio.Semaphore(size)
-        self._idle: list[psycopg.AsyncCursor[Any]] = []
+        self._statement = statement
+        self._wanted: list[tuple[str, asyncio.Future[Row | None]]] = []
+        self._asking: asyncio.Task[None] | None = None
+        self._cursor: psycopg.AsyncCursor[Row] | None = None
 
-    async def __call__(self, statement: str, value: str) -> tuple[Any, ...] | None:
-        if self._free.locked():
-            try:
-                await asyncio.wait_for(self._free.acquire(), 5)
-            except TimeoutError:
-                raise NoConnectionFree("No connection for look-ups became free.") from None
-        else:
-            await self._free.acquire()
-        try:
-            while self._idle:
-                try:
-                    return await self._ask(self._idle.pop(), statement, value)
-                except psycopg.Error as error:
-                    if error.sqlstate not in _STALE:
-                        raise
-            connection = await psycopg.AsyncConnection.connect(self._url, autocommit=True, **_CONNECT)
-            return await self._ask(connection.cursor(), statement, value)
-        except psycopg.Error as error:
-            raise DBAPIError.instance(statement, None, error, psycopg.Error, hide_parameters=True) from error
-        finally:
-            self._free.release()
-
-    async def _ask(self, cursor: psycopg.AsyncCursor[Any], statement: str, value: str) -> tuple[Any, ...] | None:
-        try:
-            await cursor.execute(statement, (value,), prepare=True)
-            row: tuple[Any, ...] | None = await cursor.fetchone()
-        except BaseException:
-            await cursor.connection.close()
-            raise
-        self._idle.append(cursor)
-        return row
+    async def __call__(self, key: str) -> Row | None:
+        answer: asyncio.Future[Row | None] = asyncio.get_running_loop().create_future()
+        self._wanted.append((key, answer))
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._ask_for_all())
+        return await answer
 
     async def close(self) -> None:
-        while self._idle:
-            await self._idle.pop().connection.close()
+        if self._asking is not None:
+            self._asking.cancel()
+        await self._forget_connection()
+
+    async def _ask_for_all(self) -> None:
+        try:
+            while self._wanted:
+                batch, self._wanted = self._wanted[:MOST_KEYS], self._wanted[MOST_KEYS:]
+                try:
+                    found = await self._found([key for key, _ in batch])
+                except Exception as error:  # noqa: BLE001  (everybody who waits is told)
+                    for _, answer in batch:
+                        if not answer.done():
+                            answer.set_exception(error)
+                else:
+                    for key, answer in batch:
+                        if not answer.done():
+                            answer.set_result(found.get(key))
+        finally:
+            self._asking = None
+
+    async def _found(self, keys: list[str]) -> dict[str, Row]:
+        try:
+            async with asyncio.timeout(5):
+                if self._cursor is not None:
+                    try:
+                        return await self._ask(self._cursor, keys)
+                    except psycopg.Error as error:
+                        if error.sqlstate not in _STALE:
+                            raise
+                options = f"{_CONNECT['options']} {_BY_KEYS}"
+                connection = await psycopg.AsyncConnection.connect(
+                    self._url, autocommit=True, **{**_CONNECT, "options": options}
+                )
+                self._cursor = connection.cursor()
+                return await self._ask(self._cursor, keys)
+        except psycopg.Error as error:
+            raise DBAPIError.instance(self._statement, None, error, psycopg.Error, hide_parameters=True) from error
+        except TimeoutError:
+            raise NoConnectionFree("The database did not answer a look-up in time.") from None
+
+    async def _ask(self, cursor: psycopg.AsyncCursor[Row], keys: list[str]) -> dict[str, Row]:
+        try:
+            await cursor.execute(self._statement, (keys,), prepare=True)
+            return {row[0]: row for row in await cursor.fetchall()}
+        except BaseException:
+            await self._forget_connection()
+            raise
+
+    async def _forget_connection(self) -> None:
+        cursor, self._cursor = self._cursor, None
+        if cursor is not None:
+            await cursor.connection.close()
 
 
-def lookup_through(readers: Sessions) -> Lookup:
+def lookup_through(readers: Sessions, statement: str) -> Lookup:
     """Look-ups in sessions, for tests whose rows nobody else can see."""
 
-    async def look_up(statement: str, value: str) -> tuple[Any, ...] | None:
+    async def look_up(key: str) -> Row | None:
         async with readers() as session:
             connection = await session.connection()
-            row = (await connection.exec_driver_sql(statement, (value,))).first()
+            row = (await connection.exec_driver_sql(statement, ([key],))).first()
             return None if row is None else tuple(row)
 
     return look_up

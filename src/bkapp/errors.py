@@ -33,6 +33,8 @@ class DomainError(Exception):
 
 
 class NotFound(DomainError):
+    """There is nothing of that name, or nothing that is told."""
+
     status = 404
     code = "not_found"
     title = "Không tìm thấy"
@@ -61,66 +63,88 @@ class Invalid(DomainError):
 
 
 class Unauthenticated(DomainError):
+    """The route needs an API key, or the key that was sent is unknown, expired or revoked."""
+
     status = 401
     code = "unauthenticated"
     title = "Cần đăng nhập hoặc khóa truy cập hợp lệ"
 
 
 class Forbidden(DomainError):
+    """The key is good, but not for this."""
+
     status = 403
     code = "forbidden"
     title = "Bạn không có quyền làm việc này"
 
 
 class Unavailable(DomainError):
+    """A part that the answer needs (the database) is away for the moment; try again after Retry-After."""
+
     status = 503
     code = "unavailable"
     title = "Hệ thống đang bận, xin thử lại sau ít phút"
 
 
 class MethodNotAllowed(DomainError):
+    """The address is right, the method is not; Allow lists those that are."""
+
     status = 405
     code = "method_not_allowed"
     title = "Phương thức không được hỗ trợ"
 
 
 class NotAcceptable(DomainError):
+    """None of the forms that the Accept header asks for is there."""
+
     status = 406
     code = "not_acceptable"
     title = "Không có định dạng được yêu cầu"
 
 
 class TooLarge(DomainError):
+    """The body is larger than the route takes."""
+
     status = 413
     code = "too_large"
     title = "Dữ liệu gửi lên quá lớn"
 
 
 class UnsupportedMediaType(DomainError):
+    """The body is not of a type that the route reads; send application/json."""
+
     status = 415
     code = "unsupported_media_type"
     title = "Kiểu dữ liệu gửi lên không được hỗ trợ"
 
 
 class TooManyRequests(DomainError):
+    """More requests from one network address than the limit allows; wait for Retry-After."""
+
     status = 429
     code = "too_many_requests"
     title = "Quá nhiều yêu cầu, xin chờ một chút"
 
 
 class KeyMissing(DomainError):
+    """A POST came without an Idempotency-Key of 1 to 255 visible ASCII characters."""
+
     status = 400
     code = "idempotency_key_missing"
     title = "Thiếu khóa chống gửi trùng (Idempotency-Key)"
 
 
 class KeyInFlight(DomainError):
+    """The first request with this Idempotency-Key is not finished; ask again after Retry-After."""
+
     status = 409
     code = "idempotency_key_in_flight"
     title = "Yêu cầu cùng khóa đang được xử lý"
 
 
 class KeyReused(DomainError):
+    """The Idempotency-Key was used before for a request with another path or body."""
+
     status = 422
     code = "idempotency_key_reused"
     title = "Khóa chống gửi trùng đã dùng cho một yêu cầu khác"

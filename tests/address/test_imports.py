@@ -150,9 +150,11 @@ async def test_an_interrupted_import_goes_on_where_it_ended(own: Sessions, tmp_p
         run = (await session.scalars(select(ImportRun))).one()
         assert (run.rows_done, run.imported, run.finished_at) == (40, 40, None)
 
-    tally, _ = await take(own, path, batch=20)
+    before: list[int] = []
+    tally, _ = await take(own, path, batch=20, started=before.append)
 
-    assert (tally.rows, tally.imported, tally.skipped) == (60, 20, 0)
+    assert before == [40]
+    assert (tally.rows, tally.imported, tally.skipped) == (60, 60, 0)
     async with own() as session:
         assert await session.scalar(select(func.count()).select_from(Dwelling)) == 60
 

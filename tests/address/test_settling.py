@@ -7,10 +7,11 @@ from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bkapp.address import operations, queries
-from bkapp.address.models import Event, Hamlet
+from bkapp.address.models import Dwelling, Event, Hamlet
 from bkapp.address.rules import Change
 from bkapp.http import today
 from bkapp.units import boundaries
+from bkapp.units.names import key
 from bkapp.units.queries import unit_on
 from tests import make
 
@@ -96,7 +97,29 @@ async def test_hamlets_go_on_under_the_new_commune_and_namesakes_are_told_apart(
     found = await queries.summary(session, home.code)
     assert found is not None
     assert found.hamlet == "Thôn Nà Ít (Phủ Thông)"
+    named = await queries.hamlets_named(session, unit_id=heir.id, key=key("Thôn Nà Ít (Xuân Dương)"), on=today())
+    assert [hamlet.full_name for hamlet in named] == ["Thôn Nà Ít (Xuân Dương)"]
+    assert len(await queries.hamlets_named(session, unit_id=heir.id, key=key("thon na it"), on=today())) == 2
     assert await session.scalar(select(func.count()).select_from(Hamlet).where(Hamlet.valid_to == day)) == 4
+
+
+async def test_a_hamlet_opened_early_under_the_new_commune_takes_the_homes_of_its_namesake(
+    session: AsyncSession,
+) -> None:
+    day = today() - timedelta(days=3)
+    await operations.open_hamlet(
+        session, make.ADMIN, unit_code=make.COMMUNE, name="Thôn Nà Ít", since=day - timedelta(days=9), today=today()
+    )
+    home = await make.an_address(session, hamlet="Thôn Nà Ít", since=day - timedelta(days=5))
+    await merge_units(session, [make.COMMUNE, "02191"], "01969", day)
+    early = await operations.open_hamlet(
+        session, make.ADMIN, unit_code="01969", name="Thôn Nà Ít", since=day, today=today()
+    )
+
+    assert await operations.settle_units(session, today=today(), actor="test") == 1
+
+    dwelling = await session.get_one(Dwelling, home.code, populate_existing=True)
+    assert dwelling.hamlet_id == early.id
 
 
 async def test_official_boundaries_move_the_homes_they_show_to_be_elsewhere(

@@ -23,6 +23,8 @@ class Caller(Struct, frozen=True):
 
 
 class OutsideScope(Forbidden):
+    """The officer's key does not cover the commune of this address."""
+
     code = "outside_scope"
     title = "Địa bàn này không thuộc phạm vi khóa truy cập của bạn"
 

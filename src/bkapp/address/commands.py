@@ -45,7 +45,6 @@ def households(file: Path, source: str, dry_run: bool, report: Path | None, batc
     with their line. The same file again changes nothing; an interrupted import goes on where it ended.
     """
     listing = report or file.with_name(f"{file.name}.report.csv")
-    listing.unlink(missing_ok=True)
     tally = asyncio.run(_households(file, source, listing, batch=batch, dry_run=dry_run))
     kept = "would be imported" if dry_run else "imported"
     click.echo(
@@ -71,6 +70,7 @@ async def _households(file: Path, source: str, listing: Path, *, batch: int, dry
                 today=today(),
                 dry_run=dry_run,
                 batch=batch,
+                started=lambda done: None if done else listing.unlink(missing_ok=True),
                 report=lambda faults: _list(listing, faults),
                 progress=lambda tally: bar.update(job, completed=tally.rows),
             )

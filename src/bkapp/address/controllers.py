@@ -130,7 +130,12 @@ class AddressController(Controller):
 
     @post("/", operation_id="proposeAddress", guards=[officer], security=KEYED, responses=WRITE)
     async def propose(
-        self, transaction: Transaction, asking: Asking, idempotency_key: IdempotencyKey, data: JSONBody[Propose]
+        self,
+        state: State,
+        transaction: Transaction,
+        asking: Asking,
+        idempotency_key: IdempotencyKey,
+        data: JSONBody[Propose],
     ) -> AddressOut:
         """Propose an address for a dwelling.
 
@@ -147,6 +152,7 @@ class AddressController(Controller):
             household=data.household.read() if data.household else None,
             since=data.since,
             today=today(),
+            is_demo=state.settings.demo,
         )
         return await _shown(transaction, made.code)
 

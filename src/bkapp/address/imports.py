@@ -339,13 +339,15 @@ async def import_households(
     is_demo: bool = False,
     batch: int = 2000,
     draw: Callable[[], str] = codes.draw,
+    started: Callable[[int], None] = lambda _: None,
     report: Callable[[list[Fault]], None] = lambda _: None,
     progress: Callable[[Tally], None] = lambda _: None,
 ) -> Tally:
     """Import the households of a file and return the tally.
 
     An interrupted import of the same file and source goes on where its last
-    whole batch ended.  ``report`` gets the faults of each batch once it is
+    whole batch ended, and its tally counts from the beginning of the file;
+    ``started`` gets the number of rows done before.  ``report`` gets the faults of each batch once it is
     committed; with ``dry_run`` everything is judged and nothing is kept.
     """
     plain = tidy(source)
@@ -353,8 +355,9 @@ async def import_households(
         raise Invalid("Name the source of the file: the register that its numbers belong to.")
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    done = 0 if dry_run else await _resume(sessions, sha256, plain, path.name)
-    tally = Tally()
+    tally = Tally() if dry_run else await _resume(sessions, sha256, plain, path.name)
+    done = tally.rows
+    started(done)
     around = Surroundings()
     seen: dict[str, int] = {}
     pending: list[Row | Fault] = []
@@ -369,7 +372,6 @@ async def import_households(
 
     for number, (line, values) in enumerate(records(path), start=1):
         if number <= done:
-            tally.rows += 1
             continue
         pending.append(read_row(line, values, today=today))
         if len(pending) >= batch:
@@ -382,19 +384,19 @@ async def import_households(
     return tally
 
 
-async def _resume(sessions: Sessions, sha256: str, source: str, file_name: str) -> int:
-    """How many rows of this file are already accounted for; a finished import starts anew and skips what is there."""
+async def _resume(sessions: Sessions, sha256: str, source: str, file_name: str) -> Tally:
+    """What is already accounted for of this file; a finished import starts anew and skips what is there."""
     async with sessions.begin() as session:
         run = await session.scalar(
             select(ImportRun).where(ImportRun.sha256 == sha256, ImportRun.source == source).with_for_update()
         )
         if run is None:
             session.add(ImportRun(sha256=sha256, source=source, file_name=file_name))
-            return 0
+            return Tally()
         if run.finished_at is not None:
             run.finished_at = None
             run.rows_done = run.imported = run.skipped = run.refused = 0
-        return run.rows_done
+        return Tally(run.rows_done, run.imported, run.skipped, run.refused)
 
 
 async def _run(session: AsyncSession, sha256: str, source: str) -> ImportRun:

@@ -75,12 +75,13 @@ LEFT JOIN admin_unit p ON p.id = u.parent_id
 LEFT JOIN hamlet h ON h.id = d.hamlet_id
 WHERE d.code = """
 _RESOLVE = text(RESOLVE + ":code")
-_RESOLVE_ALONE = RESOLVE + "%s"
+# The same for all codes that were asked for at once; the first column says which row is whose.
+RESOLVE_MANY = RESOLVE + "ANY(%s)"
 
 
 async def resolve(lookup: Lookup, code: str) -> Summary | None:
     """The public view of an address by the shortest way, or None where the code was never issued."""
-    row = await lookup(_RESOLVE_ALONE, code)
+    row = await lookup(code)
     return None if row is None else summary_of(row)
 
 

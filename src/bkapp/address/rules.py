@@ -43,6 +43,7 @@ class Change(StrEnum):
     RETIRED = "retired"
     UNIT_CHANGED = "unit_changed"
     IDENTIFIER_GIVEN = "identifier_given"
+    UPDATED = "updated"  # told to the public in place of what is not theirs to know
     IMPORTED = "imported"
 
 
@@ -75,6 +76,8 @@ APPROXIMATE_EDGE_METRES = 2_000.0
 
 
 class IllegalMove(DomainError):
+    """The address is in a state from which it cannot go where it was sent."""
+
     code = "address_illegal_move"
     title = "Địa chỉ không thể chuyển sang trạng thái này"
 
@@ -123,12 +126,16 @@ def effective_day(asked: date | None, *, today: date, began: date | None = None)
 
 
 class FutureDay(DomainError):
+    """A change was dated after today; the register records what has happened."""
+
     status = 422
     code = "address_future_day"
     title = "Ngày hiệu lực ở tương lai"
 
 
 class BeforeItBegan(DomainError):
+    """A change was dated before the address, or the stay in it, began."""
+
     status = 422
     code = "address_before_it_began"
     title = "Ngày hiệu lực trước khi địa chỉ bắt đầu"

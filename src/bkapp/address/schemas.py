@@ -286,7 +286,7 @@ class EventOut(Struct, frozen=True):
         return cls(
             seq=row.seq,
             recorded_at=row.recorded_at,
-            kind=row.kind,
+            kind=row.kind if exact or row.kind not in _PRIVATE_KINDS else Change.UPDATED,
             code=row.code,
             revision=row.revision,
             effective=row.effective,
@@ -295,6 +295,8 @@ class EventOut(Struct, frozen=True):
         )
 
 
+# Whether a home is lived in, and since when, is its people's own business.
+_PRIVATE_KINDS = frozenset({Change.HOUSEHOLD_MOVED_IN, Change.HOUSEHOLD_MOVED_OUT, Change.IDENTIFIER_GIVEN})
 _PUBLIC_DATA = (
     "code", "revision", "status", "began", "unit", "hamlet", "area", "replaces", "replaced_by", "demo",
 )  # fmt: skip

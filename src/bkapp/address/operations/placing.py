@@ -32,7 +32,7 @@ from bkapp.units import queries as units
 from bkapp.units.names import key as name_key
 
 # The advisory lock that writers in sets (imports, mergers of units) take alone and single writers share.
-PLACING = 7236116
+PLACING = 7236120
 
 
 async def take_turn(session: AsyncSession) -> None:
@@ -49,31 +49,43 @@ class Refused(Invalid):
 
 
 class HouseholdHasAddress(DomainError):
+    """The household lives at another address in that time: one household, one address."""
+
     code = "household_has_address"
     title = "Hộ gia đình này đã có địa chỉ số"
 
 
 class AddressHasHousehold(DomainError):
+    """Another household lives at the address in that time: one address, one household."""
+
     code = "address_has_household"
     title = "Địa chỉ này đã có hộ gia đình đang ở"
 
 
 class NoHousehold(DomainError):
+    """Nobody is registered at the address, so nobody can move from it."""
+
     code = "address_has_no_household"
     title = "Địa chỉ này hiện không có hộ gia đình nào"
 
 
 class HamletExists(DomainError):
+    """The commune has a hamlet of that name, marks and spelling aside."""
+
     code = "hamlet_exists"
     title = "Thôn này đã có trong danh sách"
 
 
 class IdentifierTaken(DomainError):
+    """Another address has that identifier of that scheme in that time."""
+
     code = "identifier_taken"
     title = "Mã này đã gắn với một địa chỉ khác"
 
 
 class Ended(DomainError):
+    """The address is retired or rejected; nothing about it changes any more."""
+
     code = "address_ended"
     title = "Địa chỉ này đã ngừng dùng, không thể thay đổi"
 

@@ -19,6 +19,8 @@ class WrongAddressCode(DomainError):
 
 
 class NotIssued(NotFound):
+    """The code is well formed, but no address has it."""
+
     code = "address_not_issued"
     title = "Mã địa chỉ này chưa được cấp"
 

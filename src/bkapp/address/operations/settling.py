@@ -54,10 +54,10 @@ async def settle_units(session: AsyncSession, *, today: date, actor: str, change
         pass
     count = 0
     # A unit may have been followed by one that ended as well: every step is a change with its own day.
-    while moved := await _apply(session, _EXPIRED, {"today": today}, actor):
+    while moved := await _apply(session, _EXPIRED, {"today": today}, actor, _HEIR):
         count += moved
     if changed_units:
-        count += await _apply(session, _MISPLACED, {"units": sorted(changed_units)}, actor)
+        count += await _apply(session, _MISPLACED, {"units": sorted(changed_units)}, actor, _NO_HAMLET)
     return count
 
 
@@ -67,6 +67,8 @@ async def _succeed_hamlets(session: AsyncSession, today: date) -> int:
         text("""
             WITH ending AS (
                 SELECT h.id, h.name, h.qualifier, h.key, h.source, u.valid_to AS on_day, u.name AS commune,
+                    -- the folded name without its kind (Xã, Thị trấn): folding keeps the length of a name in NFC
+                    substr(u.folded, length(u.folded) - length(u.name) + 1) AS folded,
                     s.new_id AS unit_id
                 FROM hamlet h
                 JOIN admin_unit u ON u.id = h.unit_id AND u.valid_to <= :today
@@ -79,12 +81,14 @@ async def _succeed_hamlets(session: AsyncSession, today: date) -> int:
             INSERT INTO hamlet (unit_id, name, qualifier, key, valid_from, predecessor_id, source)
             SELECT e.unit_id, e.name,
                 CASE WHEN twins.n > 1 THEN e.commune ELSE e.qualifier END,
-                CASE WHEN twins.n > 1 THEN e.key || ' ' || lower(e.commune) ELSE e.key END,
+                CASE WHEN twins.n > 1 THEN e.key || ' ' || e.folded ELSE e.key END,
                 e.on_day, e.id, e.source
             FROM ending e
             JOIN closed USING (id)
             JOIN LATERAL (SELECT count(*) AS n FROM ending o
                           WHERE o.unit_id = e.unit_id AND o.key = e.key) twins ON true
+            -- Somebody may have opened it under the new commune already.
+            ON CONFLICT DO NOTHING
             RETURNING id
         """),
         {"today": today},
@@ -92,7 +96,16 @@ async def _succeed_hamlets(session: AsyncSession, today: date) -> int:
     return len(made.all())
 
 
-async def _apply(session: AsyncSession, question: str, values: dict[str, object], actor: str) -> int:
+# The hamlet that a home's hamlet became: its successor, or one of its name that was opened under the new commune.
+_HEIR = """(SELECT n.id FROM hamlet n JOIN hamlet o ON o.id = d.hamlet_id
+            WHERE n.unit_id = m.unit_id AND n.valid_to IS NULL AND (n.predecessor_id = o.id OR n.key = o.key)
+            ORDER BY n.predecessor_id = o.id DESC NULLS LAST LIMIT 1)"""
+# A home that lies in another commune than its people thought lies in none of that commune's hamlets we know of, even
+# where one has the same name.
+_NO_HAMLET = "NULL"
+
+
+async def _apply(session: AsyncSession, question: str, values: dict[str, object], actor: str, hamlet: str) -> int:
     """Change the unit of the homes that ``question`` finds: close beliefs, write new ones, one event each."""
     await session.execute(text("DROP TABLE IF EXISTS moving"))
     await session.execute(text(f"CREATE TEMP TABLE moving ON COMMIT DROP AS {question}"), values)
@@ -100,9 +113,6 @@ async def _apply(session: AsyncSession, question: str, values: dict[str, object]
         text("SELECT d.code FROM dwelling d JOIN moving USING (code) ORDER BY d.code FOR NO KEY UPDATE OF d")
     )
     recorded = await clock(session)
-    hamlet = """(SELECT n.id FROM hamlet n WHERE n.unit_id = m.unit_id AND n.valid_to IS NULL
-                 AND (n.predecessor_id = d.hamlet_id OR n.key = (SELECT key FROM hamlet WHERE id = d.hamlet_id))
-                 ORDER BY n.predecessor_id = d.hamlet_id DESC LIMIT 1)"""
     await session.execute(
         text(f"""
             UPDATE dwelling d SET unit_id = m.unit_id, hamlet_id = {hamlet}, revision = d.revision + 1,
