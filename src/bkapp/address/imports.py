@@ -7,6 +7,7 @@ the report with its line and never costs another row.  The same file again, or
 a file of the same source that repeats a household, changes nothing.
 """
 
+import asyncio
 import csv
 import hashlib
 import io
@@ -14,6 +15,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime
+from itertools import islice
 from math import floor
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from bkapp.address import codes
 from bkapp.address.changes import Changed, append, clock
-from bkapp.address.models import Dwelling, ImportRun
+from bkapp.address.models import ImportRun
 from bkapp.address.operations.placing import PLACING
 from bkapp.address.pluscodes import area as area_of
 from bkapp.address.rules import (
@@ -318,12 +320,13 @@ _STANDING = text("""
 """)
 
 
+# Three digits as three bits among thirty.
+_THREE = {f"{n:03d}": 1 << n // 100 | 1 << 10 + n // 10 % 10 | 1 << 20 + n % 10 for n in range(1000)}
+
+
 def _spots(code: str) -> int:
     """A code as a set of bits, one for each digit in its place, so that likeness is one ``and`` and a count."""
-    spots = 0
-    for place, digit in enumerate(code):
-        spots |= 1 << (place * 10 + ord(digit) - 48)
-    return spots
+    return _THREE[code[:3]] | _THREE[code[3:6]] << 30 | _THREE[code[6:]] << 60
 
 
 # --- writing ----------------------------------------------------------------------------------------------------
@@ -360,28 +363,40 @@ async def import_households(
     started(done)
     around = Surroundings()
     seen: dict[str, int] = {}
-    pending: list[Row | Fault] = []
+    portions = _portions(path, after=done, size=batch, today=today)
 
-    async def flush() -> None:
+    async def write(portion: list[Row | Fault]) -> None:
         faults = await _take(
-            sessions, pending, plain, sha256, around, seen, tally, draw, dry_run=dry_run, is_demo=is_demo
+            sessions, portion, plain, sha256, around, seen, tally, draw, dry_run=dry_run, is_demo=is_demo
         )
         report(faults)
         progress(tally)
-        pending.clear()
 
-    for number, (line, values) in enumerate(records(path), start=1):
-        if number <= done:
-            continue
-        pending.append(read_row(line, values, today=today))
-        if len(pending) >= batch:
-            await flush()
-    await flush()
+    portion: list[Row | Fault] | None = await asyncio.to_thread(next, portions, [])
+    while portion is not None:
+        # The database works on one portion while the next is read.
+        reading = asyncio.create_task(asyncio.to_thread(next, portions, None))
+        try:
+            await write(portion)
+        finally:
+            portion = await reading
     if not dry_run:
         async with sessions.begin() as session:
             run = await _run(session, sha256, plain)
             run.finished_at = await clock(session)
     return tally
+
+
+def _portions(path: Path, *, after: int, size: int, today: date) -> Iterator[list[Row | Fault]]:
+    """The rows of a file in portions, without the first ``after`` of them."""
+    portion: list[Row | Fault] = []
+    for line, values in islice(records(path), after, None):
+        portion.append(read_row(line, values, today=today))
+        if len(portion) >= size:
+            yield portion
+            portion = []
+    if portion:
+        yield portion
 
 
 async def _resume(sessions: Sessions, sha256: str, source: str, file_name: str) -> Tally:
@@ -455,7 +470,8 @@ async def _take(
             )
         imported = len(accepted)
         if not dry_run:
-            await _write(session, accepted, source, is_demo=is_demo)
+            days = {code: judged[line].since for line, code, *_ in accepted}
+            await _write(session, accepted, days, source, is_demo=is_demo)
             run = await _run(session, sha256, source)
             run.rows_done += len(pending)
             run.imported += imported
@@ -470,12 +486,15 @@ async def _take(
     return sorted(faults, key=lambda fault: fault.line)
 
 
+_TAKEN = text("SELECT code FROM dwelling WHERE code = ANY(:codes)")
+
+
 async def _free_codes(session: AsyncSession, count: int, draw: Callable[[], str]) -> list[str]:
     """Codes that nobody has.  Whoever adds an address holds our lock or waits for it, so they stay free to the end."""
     free: dict[str, None] = {}
     while len(free) < count:
         drawn = list(dict.fromkeys(draw() for _ in range(count - len(free))))
-        taken = set(await session.scalars(select(Dwelling.code).where(Dwelling.code.in_(drawn))))
+        taken = set(await session.scalars(_TAKEN, {"codes": drawn}))
         free.update(dict.fromkeys(code for code in drawn if code not in taken))
     return list(free)
 
@@ -595,7 +614,9 @@ async def _copy(session: AsyncSession, table: str, rows: Iterable[tuple[Any, ...
         await copy.write(buffer.getvalue())
 
 
-async def _write(session: AsyncSession, accepted: list[Accepted], source: str, *, is_demo: bool) -> None:
+async def _write(
+    session: AsyncSession, accepted: list[Accepted], days: dict[str, date], source: str, *, is_demo: bool
+) -> None:
     """Write the accepted rows of a batch: households, dwellings, versions, links, events."""
     if not accepted:
         return
@@ -605,16 +626,14 @@ async def _write(session: AsyncSession, accepted: list[Accepted], source: str, *
     values = {"recorded": recorded, "source": source, "demo": is_demo, "point_source": "demo" if is_demo else "import"}
     for statement in _WRITE:
         await session.execute(statement, {name: values[name] for name in statement._bindparams})  # noqa: SLF001
-    days = {row.code: row.since for row in await session.execute(_SINCE)}
     await append(
         session,
-        [Changed(code, Change.IMPORTED, days[code]) for _, code, *_ in accepted],
+        [Changed(code, Change.IMPORTED, day) for code, day in days.items()],
         actor="import",
         note=json.dumps({"source": source}, ensure_ascii=False),
     )
 
 
-_SINCE = text("SELECT a.code, i.since FROM accepted a JOIN incoming i USING (line)")
 _DOORS = "i.house_number, i.street, i.building, i.entrance, i.floor, i.door"
 _WRITE = [
     text("""
