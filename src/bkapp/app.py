@@ -112,9 +112,11 @@ def openapi_config(settings: Settings) -> OpenAPIConfig:
 
 def asgi(settings: Settings) -> ASGIApp:
     """Everything a server needs: the engine, the application and the edge around it."""
+    # Pools apart, so that writers who wait for each other leave readers theirs.
     engine = open_engine(settings.database_url, pool_size=settings.pool_size)
+    reading_engine = open_engine(settings.database_url, pool_size=settings.pool_size)
     lookups = Lookups(settings.database_url, RESOLVE_MANY)
-    app = create_app(settings, sessions_of(engine), readers_of(engine), lookups)
+    app = create_app(settings, sessions_of(engine), readers_of(reading_engine), lookups)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
@@ -122,6 +124,7 @@ def asgi(settings: Settings) -> ASGIApp:
         yield
         await lookups.close()
         await engine.dispose()
+        await reading_engine.dispose()
         log.info("stopped")
 
     app._lifespan_managers.append(lifespan)  # noqa: SLF001

@@ -129,7 +129,7 @@ def listen(host: str, port: int) -> socket.socket:
             return socket.create_server((host, port), family=socket.AF_INET6, backlog=2048, dualstack_ipv6=host == "::")
         return socket.create_server(("0.0.0.0" if host == "::" else host, port), backlog=2048)  # noqa: S104
     except OSError as error:
-        click.echo(f"bkapp: cannot listen on port {port}: {error.strerror}.", err=True)
+        click.echo(f"bkapp: cannot listen on BKAPP_HOST={host} BKAPP_PORT={port}: {error.strerror or error}.", err=True)
         raise SystemExit(1) from None
 
 

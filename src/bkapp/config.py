@@ -113,6 +113,11 @@ def _address(environ: Mapping[str, str], name: str, schemes: set[str]) -> str:
     # The value may hold a password, so it is not repeated.
     if text.partition("://")[0] not in schemes or not text.partition("://")[2]:
         raise BadSetting(f"{name} must begin with {' or '.join(f'{scheme}://' for scheme in sorted(schemes))}.")
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        raise BadSetting(f"{name} is no address that can be read: look at its port and brackets.") from None
     return text
 
 
@@ -162,7 +167,13 @@ def _signing_keys(environ: Mapping[str, str], *, demo: bool) -> str:
 def _rate(environ: Mapping[str, str], name: str, default: str) -> str:
     text = environ.get(name, "").strip().lower() or default
     number, slash, period = text.partition("/")
-    if not slash or not number.isdigit() or int(number[:9]) < 1 or period not in {"second", "minute", "hour"}:
+    if (
+        not slash
+        or not number.isascii()
+        or not number.isdigit()
+        or int(number[:9]) < 1
+        or period not in {"second", "minute", "hour"}
+    ):
         raise BadSetting(f"{name} must read like 600/minute, not {text!r}.")
     return text
 

@@ -182,7 +182,7 @@ def _refuse_http(request: Request, error: HTTPException) -> Response:
 def _field_errors(error: HTTPException) -> list[FieldError]:
     """Litestar's messages as JSON pointers: ``$.a[0].b`` in a body becomes ``/a/0/b``; a parameter keeps its name."""
     if not isinstance(error.extra, list):
-        path = re.search(r"`\$(\S*)`", error.detail)
+        path = re.search(r"`\$((?:\.\w+|\[\d+\])*)`", error.detail)
         return [FieldError(pointer=_pointer(path[1] if path else ""), detail=error.detail.split(" - at ")[0])]
     found = []
     for message in error.extra:
@@ -194,6 +194,9 @@ def _field_errors(error: HTTPException) -> list[FieldError]:
 
 
 def _pointer(path: str) -> str:
+    """``.a[0].b`` as ``/a/0/b``; the whole body for what is no path."""
+    if not re.fullmatch(r"(?:\.\w+|\[\d+\])*", path):
+        return ""
     return re.sub(r"\.|\[(?=\d)", "/", path).replace("]", "")
 
 
@@ -225,7 +228,13 @@ def _is_outage(error: DBAPIError) -> bool:
     return state is None or state[:2] in {"08", "53", "40"} or state in {"57P01", "57P02", "57P03", "57014", "55P03"}
 
 
+def _too_deep(request: Request, _: RecursionError) -> Response:
+    """JSON nested beyond what can be read."""
+    return refuse(request, Malformed("The body is nested too deep.", [FieldError("", "nested too deep")]))
+
+
 EXCEPTION_HANDLERS: ExceptionHandlersMap = {
+    RecursionError: _too_deep,
     DomainError: refuse,
     HTTPException: _refuse_http,
     OperationalError: _outage,
@@ -372,7 +381,10 @@ async def _claim(session: AsyncSession, caller: str, key: str) -> IdempotencyRec
     """Take the key for this transaction; return the answer already given to it, if any."""
     digest = hashlib.blake2b(f"{caller}\0{key}".encode(), digest_size=8).digest()
     number = int.from_bytes(digest, "big", signed=True)
-    if not await session.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(number))):
+    # A writer that waits longer than this for others is told to come again; it must not keep a connection for ever.
+    patience = sa.func.set_config("lock_timeout", "4s", sa.true())
+    _, ours = (await session.execute(sa.select(patience, sa.func.pg_try_advisory_xact_lock(number)))).one()
+    if not ours:
         raise KeyInFlight("A request with this Idempotency-Key is still being worked on.", retry_after=1)
     return await session.get(IdempotencyRecord, (caller, key))
 

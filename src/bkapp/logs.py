@@ -1,12 +1,23 @@
 """Logs: one JSON object a line on standard output, without personal data."""
 
 import logging
+import re
 import sys
 
 import msgspec
 import structlog
 
 _ENCODER = msgspec.json.Encoder(enc_hook=str)
+
+
+_VALUES = re.compile(r"^(\s*)(DETAIL|CONTEXT):.*$", re.MULTILINE)
+
+
+def without_values(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Cut what PostgreSQL adds to its errors: the values of the row, which are somebody's data."""
+    if "exception" in event:
+        event["exception"] = _VALUES.sub(r"\1\2: (left out)", str(event["exception"]))
+    return event
 
 
 def set_up_logs(level: str) -> None:
@@ -17,6 +28,7 @@ def set_up_logs(level: str) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
+        without_values,
     ]
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer(serializer=lambda event, **_: _ENCODER.encode(event))],

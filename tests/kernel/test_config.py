@@ -48,6 +48,9 @@ def test_every_field_has_a_variable() -> None:
         ("BKAPP_WEB_WORKERS", "-1"),
         ("BKAPP_RATE_LIMIT", "many"),
         ("BKAPP_RATE_LIMIT", "0/minute"),
+        ("BKAPP_RATE_LIMIT", "²/minute"),
+        ("DATABASE_URL", "postgresql://u@h:abc/db"),
+        ("REDIS_URL", "redis://h:abc"),
         ("BKAPP_CORS_ORIGINS", "*"),
         ("BKAPP_LOG_LEVEL", "loud"),
         ("BKAPP_MAX_BODY_BYTES", "1"),
@@ -90,4 +93,4 @@ def test_one_socket_takes_ipv6_and_ipv4() -> None:
 def test_a_port_in_use_is_said_in_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     with listen("127.0.0.1", 0) as listener, pytest.raises(SystemExit):
         listen("127.0.0.1", listener.getsockname()[1])
-    assert "cannot listen on port" in capsys.readouterr().err
+    assert "cannot listen on BKAPP_HOST=127.0.0.1 BKAPP_PORT=" in capsys.readouterr().err

@@ -6,7 +6,7 @@ rises by one, and exactly one event is appended to the feed, last of all, becaus
 appending holds the feed's head until commit.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from uuid import UUID
 
@@ -95,74 +95,108 @@ async def begin(session: AsyncSession, dwelling: Dwelling, *, periods: Sequence[
     await session.flush()
 
 
+# The units a place belonged to: (unit id, from, to), in order and without gaps; the last one goes on.
+Line = Sequence[tuple[int, date, date | None]]
+
+
+async def believed(session: AsyncSession, code: str, *, since: date) -> Sequence[DwellingVersion]:
+    """What the register says now about a dwelling from a day on, in order."""
+    found = await session.scalars(
+        select(DwellingVersion)
+        .where(
+            DwellingVersion.code == code,
+            DwellingVersion.recorded_to.is_(None),
+            or_(DwellingVersion.valid_to.is_(None), DwellingVersion.valid_to > since),
+        )
+        .order_by(DwellingVersion.valid_from)
+    )
+    return found.all()
+
+
 async def revise(
     session: AsyncSession,
     dwelling: Dwelling,
     *,
     effective: date,
-    unit_on: Callable[[date], Awaitable[int]] | None = None,
+    until: date | None = None,
+    line: Line | None = None,
     restates: bool = True,
     attributes: Mapping[str, object] = {},
 ) -> None:
-    """Change a locked dwelling from the day ``effective`` on.
+    """Change a locked dwelling from the day ``effective`` on, or up to ``until`` for what a later fact replaced.
 
     Beliefs about that time are closed and written anew with the attributes;
-    what was believed before stays readable with its record time.  ``unit_on``
-    tells the unit on the first day of each version, where a corrected point
-    may lie in another one.  ``restates`` is False for a change that leaves what
-    a certificate says as it was, so that plates stay good.
+    what was believed before stays readable with its record time.  ``line``
+    gives the units from ``effective`` on where they change too.  ``restates``
+    is False for a change that leaves what a certificate says as it was, so
+    that plates stay good.
     """
     recorded = await clock(session)
-    believed = (
-        await session.scalars(
-            select(DwellingVersion)
-            .where(
-                DwellingVersion.code == dwelling.code,
-                DwellingVersion.recorded_to.is_(None),
-                or_(DwellingVersion.valid_to.is_(None), DwellingVersion.valid_to > effective),
-            )
-            .order_by(DwellingVersion.valid_from)
-        )
-    ).all()
-    for version in believed:
+    old = [
+        version
+        for version in await believed(session, dwelling.code, since=effective)
+        if until is None or version.valid_from < until
+    ]
+    for version in old:
         version.recorded_to = recorded
-    placed = [await unit_on(max(version.valid_from, effective)) if unit_on else None for version in believed]
-    if believed and placed[-1] is not None:
-        dwelling.unit_id = placed[-1]
-    for name, value in attributes.items():
-        setattr(dwelling, name, value)
+    if until is None:
+        for name, value in attributes.items():
+            setattr(dwelling, name, value)
+        if line is not None:
+            dwelling.unit_id = line[-1][0]
     dwelling.revision += 1
     if restates:
         dwelling.stated = dwelling.revision
     await session.flush()
-    for version, unit_id in zip(believed, placed, strict=True):
+    changed = {name: value for name, value in attributes.items() if name in ATTRIBUTES}
+    for version in old:
         kept = {name: getattr(version, name) for name in ATTRIBUTES}
-        begins = max(version.valid_from, effective)
-        if version.valid_from < effective:
+        for part in _parts(version, effective, until, line):
+            values = {**kept, **changed} if part.changed else kept
+            if part.unit_id is not None:
+                # A hamlet is one of a commune; of those before today's none is known.
+                values = {**values, "unit_id": part.unit_id}
+                if part.unit_id != dwelling.unit_id:
+                    values["hamlet_id"] = None
             session.add(
                 DwellingVersion(
                     code=dwelling.code,
                     revision=dwelling.revision,
-                    valid_from=version.valid_from,
-                    valid_to=effective,
+                    valid_from=part.valid_from,
+                    valid_to=part.valid_to,
                     recorded_from=recorded,
-                    **kept,
+                    **values,
                 )
             )
-        changed = {name: value for name, value in attributes.items() if name in ATTRIBUTES}
-        if unit_id is not None:
-            changed["unit_id"] = unit_id
-        session.add(
-            DwellingVersion(
-                code=dwelling.code,
-                revision=dwelling.revision,
-                valid_from=begins,
-                valid_to=version.valid_to,
-                recorded_from=recorded,
-                **{**kept, **changed},
-            )
-        )
     await session.flush()
+
+
+class _Part(Struct, frozen=True):
+    valid_from: date
+    valid_to: date | None
+    changed: bool
+    unit_id: int | None
+
+
+def _parts(version: DwellingVersion, effective: date, until: date | None, line: Line | None) -> list[_Part]:
+    """A version cut where a change begins and ends, and where the unit changes in between."""
+    parts = []
+    if version.valid_from < effective:
+        parts.append(_Part(version.valid_from, effective, changed=False, unit_id=None))
+    begins = max(version.valid_from, effective)
+    ends = _earlier(version.valid_to, until)
+    for unit_id, since, to in line if line is not None else [(None, begins, ends)]:
+        start, end = max(begins, since), _earlier(ends, to)
+        if end is None or start < end:
+            parts.append(_Part(start, end, changed=True, unit_id=unit_id))
+    if until is not None and (version.valid_to is None or until < version.valid_to):
+        parts.append(_Part(until, version.valid_to, changed=False, unit_id=None))
+    return parts
+
+
+def _earlier(one: date | None, other: date | None) -> date | None:
+    """The earlier of two ends, where None is no end."""
+    return min((day for day in (one, other) if day is not None), default=None)
 
 
 async def touch(session: AsyncSession, dwelling: Dwelling) -> None:
@@ -179,6 +213,16 @@ async def open_link(session: AsyncSession, code: str) -> HouseholdLink | None:
         )
     )
     return link
+
+
+async def quiet_since(session: AsyncSession, code: str) -> date | None:
+    """The last day on which somebody moved in or out; an address cannot have ended before that."""
+    day: date | None = await session.scalar(
+        select(func.max(func.coalesce(HouseholdLink.valid_to, HouseholdLink.valid_from))).where(
+            HouseholdLink.code == code, HouseholdLink.recorded_to.is_(None)
+        )
+    )
+    return day
 
 
 async def link_household(session: AsyncSession, code: str, household_id: UUID, *, since: date) -> None:

@@ -27,6 +27,7 @@ from bkapp.address.schemas import (
     AddressOut,
     CertificateOut,
     CheckCertificate,
+    CorrectDoor,
     CorrectPoint,
     EventOut,
     EventsOut,
@@ -45,6 +46,7 @@ from bkapp.address.schemas import (
     VerdictOut,
     Verify,
     VersionOut,
+    public_versions,
 )
 from bkapp.address.statements import plain, plate_of, statement_of
 from bkapp.db import Sessions
@@ -118,8 +120,10 @@ async def _details(session: AsyncSession, asking: Caller | None, found: Summary,
     return details
 
 
-async def _shown(session: AsyncSession, code: str) -> AddressOut:
-    return AddressOut.of(await look_up(session, code), await queries.details(session, code))
+async def _shown(session: AsyncSession, asking: Caller, request: Request, code: str) -> AddressOut:
+    """An address as its officer sees it after a change; that they saw it is recorded like any read."""
+    found = await look_up(session, code)
+    return AddressOut.of(found, await _details(session, asking, found, request))
 
 
 class AddressController(Controller):
@@ -134,6 +138,7 @@ class AddressController(Controller):
         state: State,
         transaction: Transaction,
         asking: Asking,
+        request: Request,
         idempotency_key: IdempotencyKey,
         data: JSONBody[Propose],
     ) -> AddressOut:
@@ -154,7 +159,7 @@ class AddressController(Controller):
             today=today(),
             is_demo=state.settings.demo,
         )
-        return await _shown(transaction, made.code)
+        return await _shown(transaction, asking, request, made.code)
 
     @HotRoute("/{code:str}", operation_id="getAddress", guards=[anyone], security=MAYBE_KEYED, responses=READ)
     async def show(self, state: State, request: Request, code: CodeInPath) -> AddressOut:
@@ -188,7 +193,7 @@ class AddressController(Controller):
         versions = await queries.versions(reading, found.code, as_of=as_of, known_at=known_at)
         return HistoryOut(
             found.code,
-            [VersionOut.of(version, exact=exact) for version in versions],
+            [VersionOut.of(version, exact=True) for version in versions] if exact else public_versions(versions),
             await queries.stays(reading, found.code, as_of=as_of) if exact else UNSET,
             await queries.names(reading, found.code, as_of=as_of) if exact else UNSET,
         )
@@ -229,7 +234,9 @@ class AddressController(Controller):
         if kind == "json":
             statement = statement_of(found, exact, issuer=issuer, now=now)
             token = signer.sign(statement)
-            return Response(CertificateOut(token, link(issuer, found.code, token), plain(statement)))
+            return Response(
+                CertificateOut(token, link(issuer, found.code, token), plain(statement), found.unit.boundary)
+            )
         plate = plate_of(found, exact, signer=signer, issuer=issuer, now=now, local=now.astimezone(HANOI))
         disposition = f'inline; filename="BK-{found.code}.{kind}"'
         if kind == "svg":
@@ -245,12 +252,17 @@ class AddressController(Controller):
         responses=WRITE,
     )
     async def issue(
-        self, transaction: Transaction, asking: Asking, idempotency_key: IdempotencyKey, code: CodeInPath
+        self,
+        transaction: Transaction,
+        asking: Asking,
+        request: Request,
+        idempotency_key: IdempotencyKey,
+        code: CodeInPath,
     ) -> AddressOut:
         """Accept a proposal: the address is current."""
         digits = await read_code(transaction, code)
         await operations.issue(transaction, asking, digits)
-        return await _shown(transaction, digits)
+        return await _shown(transaction, asking, request, digits)
 
     @post(
         "/{code:str}/reject",
@@ -264,6 +276,7 @@ class AddressController(Controller):
         self,
         transaction: Transaction,
         asking: Asking,
+        request: Request,
         idempotency_key: IdempotencyKey,
         code: CodeInPath,
         data: JSONBody[Reason],
@@ -271,7 +284,7 @@ class AddressController(Controller):
         """Refuse a proposal.  The code is spent; the household may propose again."""
         digits = await read_code(transaction, code)
         await operations.reject(transaction, asking, digits, reason=data.reason, today=today())
-        return await _shown(transaction, digits)
+        return await _shown(transaction, asking, request, digits)
 
     @post(
         "/{code:str}/verify",
@@ -285,6 +298,7 @@ class AddressController(Controller):
         self,
         transaction: Transaction,
         asking: Asking,
+        request: Request,
         idempotency_key: IdempotencyKey,
         code: CodeInPath,
         data: JSONBody[Verify],
@@ -294,7 +308,7 @@ class AddressController(Controller):
         await operations.verify(
             transaction, asking, digits, method=data.method, photo=data.photo, on=data.on, today=today()
         )
-        return await _shown(transaction, digits)
+        return await _shown(transaction, asking, request, digits)
 
     @post(
         "/{code:str}/correct-point",
@@ -308,6 +322,7 @@ class AddressController(Controller):
         self,
         transaction: Transaction,
         asking: Asking,
+        request: Request,
         idempotency_key: IdempotencyKey,
         code: CodeInPath,
         data: JSONBody[CorrectPoint],
@@ -320,11 +335,43 @@ class AddressController(Controller):
             digits,
             point=data.point.read(),
             unit_code=data.unit,
+            hamlet=data.hamlet,
             reason=data.reason,
             since=data.since,
             today=today(),
         )
-        return await _shown(transaction, digits)
+        return await _shown(transaction, asking, request, digits)
+
+    @post(
+        "/{code:str}/correct-door",
+        operation_id="correctAddressDoor",
+        status_code=200,
+        guards=[officer],
+        security=KEYED,
+        responses=WRITE,
+    )
+    async def correct_door(
+        self,
+        transaction: Transaction,
+        asking: Asking,
+        request: Request,
+        idempotency_key: IdempotencyKey,
+        code: CodeInPath,
+        data: JSONBody[CorrectDoor],
+    ) -> AddressOut:
+        """Write what stands at the door as it is, and the hamlet if one is named."""
+        digits = await read_code(transaction, code)
+        await operations.correct_door(
+            transaction,
+            asking,
+            digits,
+            door=data.door.read(),
+            hamlet=data.hamlet,
+            reason=data.reason,
+            since=data.since,
+            today=today(),
+        )
+        return await _shown(transaction, asking, request, digits)
 
     @post(
         "/{code:str}/move",
@@ -338,6 +385,7 @@ class AddressController(Controller):
         self,
         transaction: Transaction,
         asking: Asking,
+        request: Request,
         idempotency_key: IdempotencyKey,
         code: CodeInPath,
         data: JSONBody[Move],
@@ -346,7 +394,7 @@ class AddressController(Controller):
         digits = await read_code(transaction, code)
         to = await read_code(transaction, data.to) if data.to else None
         changed = await operations.move_household(transaction, asking, digits, to=to, on=data.on, today=today())
-        return AddressesOut([await _shown(transaction, dwelling.code) for dwelling in changed])
+        return AddressesOut([await _shown(transaction, asking, request, dwelling.code) for dwelling in changed])
 
     @post(
         "/{code:str}/split",
@@ -360,6 +408,7 @@ class AddressController(Controller):
         self,
         transaction: Transaction,
         asking: Asking,
+        request: Request,
         idempotency_key: IdempotencyKey,
         code: CodeInPath,
         data: JSONBody[Split],
@@ -369,7 +418,7 @@ class AddressController(Controller):
         made = await operations.split(
             transaction, asking, digits, parts=[part.read() for part in data.parts], on=data.on, today=today()
         )
-        return AddressesOut([await _shown(transaction, dwelling.code) for dwelling in made])
+        return AddressesOut([await _shown(transaction, asking, request, dwelling.code) for dwelling in made])
 
     @post(
         "/{code:str}/merge",
@@ -383,6 +432,7 @@ class AddressController(Controller):
         self,
         transaction: Transaction,
         asking: Asking,
+        request: Request,
         idempotency_key: IdempotencyKey,
         code: CodeInPath,
         data: JSONBody[Merge],
@@ -399,7 +449,7 @@ class AddressController(Controller):
             on=data.on,
             today=today(),
         )
-        return await _shown(transaction, made.code)
+        return await _shown(transaction, asking, request, made.code)
 
     @post(
         "/{code:str}/retire",
@@ -413,6 +463,7 @@ class AddressController(Controller):
         self,
         transaction: Transaction,
         asking: Asking,
+        request: Request,
         idempotency_key: IdempotencyKey,
         code: CodeInPath,
         data: JSONBody[Retire],
@@ -423,7 +474,7 @@ class AddressController(Controller):
         await operations.retire(
             transaction, asking, digits, reason=data.reason, replaced_by=heirs, on=data.on, today=today()
         )
-        return await _shown(transaction, digits)
+        return await _shown(transaction, asking, request, digits)
 
     @post(
         "/{code:str}/identifiers",
@@ -437,6 +488,7 @@ class AddressController(Controller):
         self,
         transaction: Transaction,
         asking: Asking,
+        request: Request,
         idempotency_key: IdempotencyKey,
         code: CodeInPath,
         data: JSONBody[GiveIdentifier],
@@ -446,7 +498,7 @@ class AddressController(Controller):
         await operations.name_otherwise(
             transaction, asking, digits, scheme=data.scheme, value=data.value, since=data.since, today=today()
         )
-        return await _shown(transaction, digits)
+        return await _shown(transaction, asking, request, digits)
 
 
 class HamletController(Controller):
@@ -471,6 +523,7 @@ class HamletController(Controller):
         self,
         transaction: Transaction,
         asking: Asking,
+        request: Request,
         idempotency_key: IdempotencyKey,
         unit: FromPath[UnitCode],
         data: JSONBody[OpenHamlet],
@@ -560,10 +613,18 @@ def _may_see(visible: Visible, data: dict[str, Any]) -> bool:
 
 
 async def _lines(readers: Sessions, after: int, limit: int, visible: Visible) -> AsyncIterator[bytes]:
+    """The feed line by line.  Each page is read and its connection given back before it is sent: a slow reader keeps
+    nobody else waiting."""
     encoder = msgspec.json.Encoder()
-    async with readers() as session:
-        async for event in queries.stream_events(session, after=after, limit=limit):
+    while limit > 0:
+        async with readers() as session:
+            page = await queries.events(session, after=after, limit=min(limit, 1000))
+        for event in page:
             yield encoder.encode(EventOut.of(event, exact=_may_see(visible, event.data))) + b"\n"
+        if len(page) < min(limit, 1000):
+            return
+        after = page[-1].seq
+        limit -= len(page)
 
 
 class CertificateController(Controller):

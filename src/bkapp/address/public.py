@@ -157,7 +157,11 @@ def _verdict(verdict: Verdict, now: Statement) -> pages.VerdictView:
         outcome=verdict.outcome,
         signed_on=then.issued_at.astimezone(HANOI).date() if then else None,
         changes=[
-            pages.Changed(field, _told(getattr(then, field)), _told(getattr(now, field))) for field in verdict.changed
+            # Where a home is now is not told to whoever holds an old certificate of it.
+            pages.Changed(field, None, None)
+            if field == "plus_code"
+            else pages.Changed(field, _told(getattr(then, field)), _told(getattr(now, field)))
+            for field in verdict.changed
         ],
         reason=verdict.reason.value if verdict.reason else None,
     )

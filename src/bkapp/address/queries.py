@@ -1,6 +1,6 @@
 """Questions about addresses.  Reads only; each answers with rows shaped for its reader."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Collection, Sequence
 from datetime import date, datetime
 from typing import Any
 from uuid import UUID
@@ -58,7 +58,9 @@ class Details(Struct, frozen=True):
     door: str | None
     household: UUID | None
     verified_on: date | None
+    verified_by: str | None
     verification_method: Method | None
+    verification_photo: str | None
     identifiers: dict[str, str]
     postcode: str | None
 
@@ -124,7 +126,7 @@ async def details(session: AsyncSession, code: str) -> Details | None:
                 Dwelling.unit_id,
                 func.ST_X(point).label("lon"),
                 func.ST_Y(point).label("lat"),
-                *(getattr(Dwelling, name) for name in _PLAIN_DETAILS),
+                *(getattr(Dwelling, name) for name in (*_PLAIN_DETAILS, "verified_by", "verification_photo")),
                 select(HouseholdLink.household_id)
                 .where(
                     HouseholdLink.code == Dwelling.code,
@@ -319,8 +321,13 @@ class NearDoor(Struct, frozen=True):
     metres: float
 
 
-async def live_doors(session: AsyncSession, *, lon: float, lat: float, within: float) -> list[NearDoor]:
-    """The doors in use within some metres of a point, nearest first, with what tells each from its neighbours."""
+async def live_doors(
+    session: AsyncSession, *, lon: float, lat: float, within: float, ignoring: Collection[str] = ()
+) -> list[NearDoor]:
+    """The doors in use within some metres of a point, nearest first, with what tells each from its neighbours.
+
+    All of them: a tower has hundreds at one point.
+    """
     here = _geography(lon, lat)
     rows = await session.execute(
         select(
@@ -331,9 +338,8 @@ async def live_doors(session: AsyncSession, *, lon: float, lat: float, within: f
             Dwelling.door,
             func.ST_Distance(Dwelling.point, here).label("metres"),
         )
-        .where(Dwelling.status.in_(LIVE), func.ST_DWithin(Dwelling.point, here, within))
+        .where(Dwelling.status.in_(LIVE), func.ST_DWithin(Dwelling.point, here, within), Dwelling.code.not_in(ignoring))
         .order_by("metres")
-        .limit(200)
     )
     return [
         NearDoor(code=row.code, label=door_label(row.building, row.entrance, row.floor, row.door), metres=row.metres)
@@ -441,18 +447,6 @@ async def events(session: AsyncSession, *, after: int, limit: int) -> list[Event
     return [EventRow(*row) for row in rows]
 
 
-async def stream_events(session: AsyncSession, *, after: int, limit: int) -> AsyncIterator[EventRow]:
-    """The same without holding them all: pages of a thousand."""
-    while limit > 0:
-        page = await events(session, after=after, limit=min(limit, 1000))
-        for event in page:
-            yield event
-        if len(page) < min(limit, 1000):
-            return
-        after = page[-1].seq
-        limit -= len(page)
-
-
 def _events(after: int) -> Any:
     return (
         select(
@@ -495,7 +489,8 @@ async def find_places(session: AsyncSession, *, key: str, on: date, limit: int =
     rows = await session.execute(
         text("""
             SELECT h.name, h.qualifier, u.code, u.full_name,
-                (SELECT count(*) FROM dwelling d WHERE d.hamlet_id = h.id AND d.status = 'current') AS addresses
+                (SELECT count(*) FROM dwelling d
+                 WHERE d.unit_id = h.unit_id AND d.hamlet_id = h.id AND d.status = 'current') AS addresses
             FROM hamlet h JOIN admin_unit u ON u.id = h.unit_id
             WHERE h.valid_from <= :on AND (h.valid_to IS NULL OR h.valid_to > :on)
                 AND (strpos(h.key, :key) > 0 OR strpos(:key, h.key) > 0 OR similarity(h.key, :key) > 0.4)

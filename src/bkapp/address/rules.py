@@ -35,6 +35,7 @@ class Change(StrEnum):
     REJECTED = "rejected"
     VERIFIED = "verified"
     POINT_CORRECTED = "point_corrected"
+    DOOR_CORRECTED = "door_corrected"
     HOUSEHOLD_MOVED_IN = "household_moved_in"
     HOUSEHOLD_MOVED_OUT = "household_moved_out"
     SPLIT = "split"
@@ -66,6 +67,15 @@ class Method(StrEnum):
     DOCUMENT = "document"
     VIDEO_CALL = "video_call"
 
+
+# The forms of other registers' names: the national digital address (QĐ 392/QĐ-BTTTT), the police place id (draft
+# decree of 02/2026), and anything short of somebody else's.
+IDENTIFIER_FORMS = {
+    "dcs10": re.compile(r"[0-9]{10}"),
+    "bca12": re.compile(r"[0-9]{12}"),
+    "local": re.compile(r"[0-9A-Za-z.-]{1,40}"),
+}
+LONGEST_HAMLET = 80  # leaves room for the former commune behind it, which a merger may add
 
 SAME_DOOR_METRES = 3.0
 NEIGHBOUR_METRES = 300.0

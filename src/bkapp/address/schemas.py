@@ -1,10 +1,11 @@
 """What the address API accepts and returns."""
 
+from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
 from bkapp.address import codes
 from bkapp.address.operations import Door, HouseholdRef, Part, Point
@@ -87,6 +88,16 @@ class CorrectPoint(Struct, frozen=True, forbid_unknown_fields=True):
     point: PointIn
     reason: Note
     unit: UnitCode | None = None
+    hamlet: Line | None = None
+    since: date | None = None
+
+
+class CorrectDoor(Struct, frozen=True, forbid_unknown_fields=True):
+    """What stands at the door, whole: what is left out is not there.  The hamlet stays when none is named."""
+
+    door: DoorIn
+    reason: Note
+    hamlet: Line | None = None
     since: date | None = None
 
 
@@ -137,7 +148,7 @@ class GiveIdentifier(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class OpenHamlet(Struct, frozen=True, forbid_unknown_fields=True):
-    name: Line
+    name: Annotated[str, Meta(min_length=1, max_length=80)]
     since: date | None = None
 
 
@@ -172,7 +183,9 @@ class ExactOut(Struct, frozen=True):
     door: str | None
     household: UUID | None
     verified_on: date | None
+    verified_by: str | None
     verification_method: Method | None
+    verification_photo: str | None
     identifiers: dict[str, str]
 
     @classmethod
@@ -241,8 +254,15 @@ class VersionOut(Struct, frozen=True, omit_defaults=True):
     lon: float | UnsetType = UNSET
     lat: float | UnsetType = UNSET
     point_source: PointSource | UnsetType = UNSET
+    point_accuracy_m: float | UnsetType | None = UNSET
     house_number: str | UnsetType | None = UNSET
+    street: str | UnsetType | None = UNSET
+    building: str | UnsetType | None = UNSET
+    entrance: str | UnsetType | None = UNSET
+    floor: str | UnsetType | None = UNSET
+    door: str | UnsetType | None = UNSET
     verified_on: date | UnsetType | None = UNSET
+    verification_method: Method | UnsetType | None = UNSET
 
     @classmethod
     def of(cls, row: Version, *, exact: bool) -> Self:
@@ -254,7 +274,30 @@ class VersionOut(Struct, frozen=True, omit_defaults=True):
         return cls(unit=CommuneOut(row.unit.code, row.unit.name, row.unit.valid_from, row.unit.boundary), **shown)
 
 
-_EXACT_VERSION = frozenset({"lon", "lat", "point_source", "house_number", "verified_on"})
+_EXACT_VERSION = frozenset(
+    {
+        "lon", "lat", "point_source", "point_accuracy_m", "house_number", "street", "building", "entrance", "floor",
+        "door", "verified_on", "verification_method",
+    }
+)  # fmt: skip
+
+
+def public_versions(versions: Sequence[Version]) -> list[VersionOut]:
+    """The versions without what is not public, and without the seams that would tell when that changed."""
+    shown: list[VersionOut] = []
+    for version in versions:
+        now = VersionOut.of(version, exact=False)
+        last = shown[-1] if shown else None
+        if last is not None and last.valid_to == now.valid_from and _same(last, now):
+            shown[-1] = structs.replace(last, valid_to=now.valid_to, recorded_to=now.recorded_to)
+        else:
+            shown.append(now)
+    return shown
+
+
+def _same(one: VersionOut, other: VersionOut) -> bool:
+    told = ("status", "unit", "hamlet", "replaces", "replaced_by")
+    return all(getattr(one, name) == getattr(other, name) for name in told)
 
 
 class HistoryOut(Struct, frozen=True):
@@ -332,6 +375,7 @@ class CertificateOut(Struct, frozen=True):
     certificate: str
     check_url: str
     statement: dict[str, Any]
+    boundary: Annotated[str | None, Meta(description="Of the commune's boundary: official or approximate.")]
 
 
 class VerdictOut(Struct, frozen=True):

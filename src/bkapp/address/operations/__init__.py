@@ -6,7 +6,14 @@ sees HTTP.  Every dwelling it changes gets one event, in the same transaction.
 """
 
 from bkapp.address.operations.ending import Part, merge, retire, split
-from bkapp.address.operations.keeping import correct_point, move_household, name_otherwise, open_hamlet, verify
+from bkapp.address.operations.keeping import (
+    correct_door,
+    correct_point,
+    move_household,
+    name_otherwise,
+    open_hamlet,
+    verify,
+)
 from bkapp.address.operations.placing import Door, HouseholdRef, Point, Refused
 from bkapp.address.operations.proposing import issue, propose, reject
 from bkapp.address.operations.settling import settle_units
@@ -17,6 +24,7 @@ __all__ = [
     "Part",
     "Point",
     "Refused",
+    "correct_door",
     "correct_point",
     "issue",
     "merge",

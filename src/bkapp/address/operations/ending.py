@@ -5,12 +5,13 @@ from datetime import date
 from uuid import UUID
 
 from msgspec import Struct
+from sqlalchemy import delete, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bkapp.access.operations import Caller
 from bkapp.address import changes, queries
 from bkapp.address.changes import Changed, append
-from bkapp.address.models import Dwelling
+from bkapp.address.models import Dwelling, Identifier
 from bkapp.address.operations.placing import (
     Door,
     Point,
@@ -18,14 +19,14 @@ from bkapp.address.operations.placing import (
     add,
     commune_of,
     link,
+    lock_doors,
     locked,
     place,
     reached,
     take_turn,
 )
-from bkapp.address.rules import LIVE, Change, Status, effective_day, move, tidy
+from bkapp.address.rules import Change, Status, effective_day, move, tidy
 from bkapp.errors import FieldError, Invalid
-from bkapp.units import queries as units
 
 
 async def retire(
@@ -45,16 +46,18 @@ async def retire(
     dwelling = await reached(session, caller, found, code)
     heirs = [await reached(session, caller, found, heir) for heir in dict.fromkeys(replaced_by)]
     for heir in heirs:
-        if heir.status not in LIVE:
-            raise Refused("An address that has ended replaces nothing.", [FieldError("/replaced_by", heir.code)])
-    day = effective_day(on, today=today, began=dwelling.began)
+        if heir.status is not Status.CURRENT:
+            raise Refused("Only a current address replaces another.", [FieldError("/replaced_by", heir.code)])
+    day = effective_day(on, today=today, began=await _earliest_end(session, dwelling))
     move(dwelling.status, Status.RETIRED)
     await _let_go(session, code, day)
     await _end(session, dwelling, day, heirs=[heir.code for heir in heirs])
     changed = [Changed(code, Change.RETIRED, day)]
     for heir in heirs:
         start = max(day, heir.began)
-        await changes.revise(session, heir, effective=start, attributes={"replaces": sorted({*heir.replaces, code})})
+        await changes.revise(
+            session, heir, effective=start, restates=False, attributes={"replaces": sorted({*heir.replaces, code})}
+        )
         changed.append(Changed(heir.code, Change.TOOK_OVER, start))
     await append(session, changed, actor=caller.id, note=tidy(reason))
     return dwelling
@@ -82,9 +85,10 @@ async def split(
     await take_turn(session)
     dwelling = await locked(session, caller, code)
     move(dwelling.status, Status.RETIRED)
-    day = effective_day(on, today=today, began=dwelling.began)
+    day = effective_day(on, today=today, began=await _earliest_end(session, dwelling))
     here = await _point_of(session, dwelling)
     household = await _let_go(session, code, day)
+    await lock_doors(session, [part.point or here for part in parts])
     made = []
     for number, part in enumerate(parts):
         if part.point is not None:
@@ -135,7 +139,7 @@ async def merge(
         move(old.status, Status.RETIRED)
     if len({old.unit_id for old in olds}) > 1:
         raise Refused("Homes of different communes cannot become one.", [FieldError("/with", "another commune")])
-    day = effective_day(on, today=today, began=max(old.began for old in olds))
+    day = effective_day(on, today=today, began=max([await _earliest_end(session, old) for old in olds]))
     if point is not None:
         await _stay_in_commune(session, olds[0], point, today, pointer="/point")
     households = {old.code: await _let_go(session, old.code, day) for old in olds}
@@ -208,13 +212,29 @@ async def _successor(
         ignoring=ignoring,
         pointer=pointer,
     )
-    unit = await commune_of(session, like)
-    periods: list[tuple[int, date, date | None]] = [(unit.id, day, None)]
-    if day < unit.valid_from:
-        there = await units.containing(session, point.lon, point.lat, day)
-        periods = [(there.unit.id if there else unit.id, day, unit.valid_from), (unit.id, unit.valid_from, None)]
-    await changes.begin(session, made, periods=periods)
+    periods = [
+        (version.unit_id, max(version.valid_from, day), version.valid_to)
+        for version in await changes.believed(session, like.code, since=day)
+    ]
+    await changes.begin(session, made, periods=_joined(periods))
     return made
+
+
+def _joined(periods: changes.Line) -> list[tuple[int, date, date | None]]:
+    """The same periods with neighbours of one unit made one."""
+    joined: list[tuple[int, date, date | None]] = []
+    for unit_id, since, to in periods:
+        if joined and joined[-1][0] == unit_id:
+            joined[-1] = (unit_id, joined[-1][1], to)
+        else:
+            joined.append((unit_id, since, to))
+    return joined
+
+
+async def _earliest_end(session: AsyncSession, dwelling: Dwelling) -> date:
+    """The first day on which an address can have ended: not before it began or somebody moved in or out."""
+    moved = await changes.quiet_since(session, dwelling.code)
+    return max(dwelling.began, moved) if moved else dwelling.began
 
 
 async def _let_go(session: AsyncSession, code: str, day: date) -> UUID | None:
@@ -233,4 +253,13 @@ async def _end(session: AsyncSession, dwelling: Dwelling, day: date, *, heirs: S
         dwelling,
         effective=day,
         attributes={"status": move(dwelling.status, Status.RETIRED), "replaced_by": list(heirs)},
+    )
+    # The names others gave it end as well, so that what replaces it can bear them.
+    await session.execute(
+        delete(Identifier).where(
+            Identifier.code == dwelling.code, Identifier.valid_to.is_(None), Identifier.valid_from >= day
+        )
+    )
+    await session.execute(
+        update(Identifier).where(Identifier.code == dwelling.code, Identifier.valid_to.is_(None)).values(valid_to=day)
     )

@@ -7,7 +7,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bkapp.access.operations import Caller, require_reach
-from bkapp.address import changes
+from bkapp.address import changes, queries
 from bkapp.address.changes import Changed, append
 from bkapp.address.models import Dwelling, Hamlet, Identifier
 from bkapp.address.operations.placing import (
@@ -18,6 +18,8 @@ from bkapp.address.operations.placing import (
     Point,
     Refused,
     commune_of,
+    hamlet_named,
+    line_through,
     link,
     lock_household,
     locked,
@@ -28,7 +30,7 @@ from bkapp.address.operations.placing import (
     take_turn,
 )
 from bkapp.address.pluscodes import area as area_of
-from bkapp.address.rules import Change, Method, Status, effective_day, tidy
+from bkapp.address.rules import IDENTIFIER_FORMS, LONGEST_HAMLET, Change, Method, Status, effective_day, tidy
 from bkapp.db import violated
 from bkapp.errors import FieldError, Invalid, NotFound
 from bkapp.units import queries as units
@@ -38,14 +40,24 @@ from bkapp.units.names import key as name_key
 async def verify(
     session: AsyncSession, caller: Caller, code: str, *, method: Method, photo: str | None, on: date | None, today: date
 ) -> Dwelling:
-    """Record that an officer made sure of the address.  A later verification stands beside the earlier one."""
+    """Record that an officer made sure of the address.
+
+    A verification holds until the next one: one that is recorded late takes its
+    place before those that came after it, and does not hide them.
+    """
     dwelling = await locked(session, caller, code)
     require_live(dwelling)
     day = effective_day(on, today=today, began=dwelling.began)
+    later = [
+        version.verified_on
+        for version in await changes.believed(session, code, since=day)
+        if version.verified_on is not None and version.verified_on > day
+    ]
     await changes.revise(
         session,
         dwelling,
         effective=day,
+        until=min(later, default=None),
         restates=False,
         attributes={
             "verified_on": day,
@@ -65,6 +77,7 @@ async def correct_point(
     *,
     point: Point,
     unit_code: str | None,
+    hamlet: str | None,
     reason: str,
     since: date | None,
     today: date,
@@ -73,7 +86,8 @@ async def correct_point(
 
     A better measurement tells where the door always was, so by default it
     holds from the beginning.  A point in another commune needs that commune
-    named in ``unit_code``: nobody's home changes commune by a slip of a finger.
+    named in ``unit_code`` (nobody's home changes commune by a slip of a
+    finger), and takes the home out of its hamlet unless ``hamlet`` names one.
     """
     await take_turn(session)
     dwelling = await locked(session, caller, code)
@@ -84,27 +98,61 @@ async def correct_point(
     require_reach(caller, placed.unit.id)
     door = {name: getattr(dwelling, name) for name in Door.__struct_fields__}
     await refuse_same_door(session, point, door, ignoring={code})
-    attributes = {
+    attributes: dict[str, object] = {
         "point": point.ewkt(),
         "point_source": point.source,
         "point_accuracy_m": point.accuracy_m,
         "area": area_of(point.lon, point.lat),
     }
-    if placed.unit.id == dwelling.unit_id:
-        await changes.revise(session, dwelling, effective=effective, attributes=attributes)
-    else:
-
-        async def unit_on(day: date) -> int:
-            """Before the new commune existed, whichever lay there then."""
-            there = None
-            if day < placed.unit.valid_from:
-                there = await units.containing(session, point.lon, point.lat, day)
-            return there.unit.id if there else placed.unit.id
-
-        await changes.revise(
-            session, dwelling, effective=effective, unit_on=unit_on, attributes={**attributes, "hamlet_id": None}
-        )
+    if hamlet is not None or placed.unit.id != dwelling.unit_id:
+        attributes["hamlet_id"] = await hamlet_named(session, hamlet, placed.unit.id, today)
+    line = await line_through(
+        session,
+        point,
+        placed.unit,
+        since=effective,
+        believed=[
+            (version.unit_id, version.valid_from, version.valid_to)
+            for version in await changes.believed(session, code, since=effective)
+        ],
+    )
+    await changes.revise(session, dwelling, effective=effective, line=line, attributes=attributes)
     await append(session, [Changed(code, Change.POINT_CORRECTED, effective)], actor=caller.id, note=tidy(reason))
+    return dwelling
+
+
+async def correct_door(
+    session: AsyncSession,
+    caller: Caller,
+    code: str,
+    *,
+    door: Door,
+    hamlet: str | None,
+    reason: str,
+    since: date | None,
+    today: date,
+) -> Dwelling:
+    """Write what stands at the door as it is: house number, street, building, entrance, floor, door, and the hamlet.
+
+    The whole door is replaced; the hamlet stays when none is named.
+    """
+    await take_turn(session)
+    dwelling = await locked(session, caller, code)
+    require_live(dwelling)
+    effective = effective_day(since, today=today, began=dwelling.began)
+    here = await queries.point_of(session, code)
+    parts = door.tidied()
+    await refuse_same_door(
+        session, Point(here.lon, here.lat, dwelling.point_source), parts, ignoring={code}, pointer="/door"
+    )
+    attributes: dict[str, object] = dict(parts)
+    if hamlet is not None:
+        attributes["hamlet_id"] = await hamlet_named(session, hamlet, dwelling.unit_id, today)
+        # A hamlet is one of today's commune, so it cannot have been that before.
+        commune = await commune_of(session, dwelling)
+        effective = max(effective, commune.valid_from)
+    await changes.revise(session, dwelling, effective=effective, attributes=attributes)
+    await append(session, [Changed(code, Change.DOOR_CORRECTED, effective)], actor=caller.id, note=tidy(reason))
     return dwelling
 
 
@@ -145,15 +193,24 @@ async def name_otherwise(
     session: AsyncSession, caller: Caller, code: str, *, scheme: str, value: str, since: date | None, today: date
 ) -> Dwelling:
     """Record the name that another register has for this address; an earlier name of the scheme ends that day."""
+    if not IDENTIFIER_FORMS[scheme].fullmatch(value):
+        raise Invalid(
+            f"An identifier of {scheme} has another form.", [FieldError("/value", IDENTIFIER_FORMS[scheme].pattern)]
+        )
     dwelling = await locked(session, caller, code)
     require_live(dwelling)
-    day = effective_day(since, today=today)
+    day = effective_day(since, today=today, began=dwelling.began)
     present = await session.scalar(
         select(Identifier).where(Identifier.code == code, Identifier.scheme == scheme, Identifier.valid_to.is_(None))
     )
     if present is not None and present.value == value:
         return dwelling
-    if present is not None and present.valid_from >= day:
+    if present is not None and day < present.valid_from:
+        raise Invalid(
+            f"The present identifier holds since {present.valid_from}; another cannot follow it before that.",
+            [FieldError("/since", "before the present identifier")],
+        )
+    if present is not None and day == present.valid_from:
         present.value = value  # the same day again: the first was a slip
     else:
         if present is not None:
@@ -180,9 +237,12 @@ async def open_hamlet(
         raise NotFound(f"There is no commune {unit_code} in use today.")
     require_reach(caller, unit.id)
     day = effective_day(since, today=today, began=unit.valid_from)
-    plain = tidy(name)
-    if not plain:
-        raise Invalid("A hamlet needs a name.", [FieldError("/name", "empty")])
+    plain = tidy(name) or ""
+    if not name_key(plain) or len(plain) > LONGEST_HAMLET:
+        raise Invalid(
+            "A hamlet needs a name of letters or numbers.",
+            [FieldError("/name", f"1 to {LONGEST_HAMLET} characters, some of them letters or numbers")],
+        )
     hamlet = Hamlet(unit_id=unit.id, name=plain, key=name_key(plain), valid_from=day, source=f"key:{caller.id}")
     session.add(hamlet)
     try:

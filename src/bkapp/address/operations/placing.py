@@ -1,7 +1,7 @@
 """The steps that verbs share: finding a place, a code, a door and a household, and who may reach them."""
 
 from collections.abc import Collection, Sequence
-from datetime import date
+from datetime import date, timedelta
 from math import floor
 from uuid import UUID
 
@@ -161,7 +161,8 @@ async def place(session: AsyncSession, point: Point, unit_code: str, *, on: date
     """The commune a point lies in on a day, if it is the one that was named.
 
     An approximate boundary is a guess near its edges, so a point just beyond it
-    is believed to be where its people say.
+    is believed to be where its people say, unless an official boundary of
+    another commune contains it.
     """
     unit = await units.unit_on(session, unit_code, on)
     if unit is None or unit.level != "commune" or not unit.in_bac_kan:
@@ -173,7 +174,7 @@ async def place(session: AsyncSession, point: Point, unit_code: str, *, on: date
     if there is not None and there.unit.id == unit.id:
         return Placed(unit, there.boundary_quality == "approximate")
     metres = await queries.metres_to_unit(session, unit.id, lon=point.lon, lat=point.lat)
-    guessed = unit.boundary_quality == "approximate" or (there is not None and there.boundary_quality == "approximate")
+    guessed = unit.boundary_quality == "approximate" and (there is None or there.boundary_quality == "approximate")
     if metres is not None and guessed and metres <= APPROXIMATE_EDGE_METRES:
         return Placed(unit, approximate=True)
     where = (
@@ -205,6 +206,46 @@ async def periods_of(
     return periods
 
 
+async def lock_doors(session: AsyncSession, points: Sequence[Point]) -> None:
+    """Lock the few metres around some points, in one order, so that whoever looks there next finds what we write."""
+    reach = SAME_DOOR_METRES / 100_000
+    cells = {
+        (floor((point.lon + dx) * 5_000) << 32) + floor((point.lat + dy) * 5_000)
+        for point in points
+        for dx in (-reach, reach)
+        for dy in (-reach, reach)
+    }
+    for cell in sorted(cells):
+        await session.execute(select(func.pg_advisory_xact_lock(cell)))
+
+
+async def line_through(
+    session: AsyncSession, point: Point, unit: units.Unit, *, since: date, believed: changes.Line
+) -> list[tuple[int, date, date | None]]:
+    """The units a point has belonged to from a day on, ending in the commune it is in now.
+
+    Going back, an official boundary of the time decides; without one, what was
+    believed of the dwelling, if that became the present commune; else a guess.
+    """
+    line: list[tuple[int, date, date | None]] = [(unit.id, max(since, unit.valid_from), None)]
+    while line[0][1] > since:
+        day = line[0][1] - timedelta(days=1)
+        there = await units.containing(session, point.lon, point.lat, day)
+        known = next((one for one, start, end in believed if start <= day and (end is None or day < end)), None)
+        then = there.unit if there else None
+        if known is not None and not (there and there.boundary_quality == "official"):
+            told = await units.unit_by_id(session, known)
+            heirs = await units.successors(session, told, line[0][1]) if told else []
+            if line[0][0] in {heir.id for heir in heirs}:
+                then = told
+        if then is None:
+            # Nothing is known of that time here: the first unit known stands for it.
+            line[0] = (line[0][0], since, line[0][2])
+            break
+        line.insert(0, (then.id, max(since, then.valid_from), line[0][1]))
+    return line
+
+
 async def refuse_same_door(
     session: AsyncSession,
     point: Point,
@@ -217,19 +258,12 @@ async def refuse_same_door(
 
     Writers near one place take turns, so that two of them cannot both find it free.
     """
-    reach = SAME_DOOR_METRES / 100_000
-    cells = sorted(
-        {
-            (floor((point.lon + dx) * 5_000) << 32) + floor((point.lat + dy) * 5_000)
-            for dx in (-reach, reach)
-            for dy in (-reach, reach)
-        }
-    )
-    for cell in cells:
-        await session.execute(select(func.pg_advisory_xact_lock(cell)))
+    await lock_doors(session, [point])
     label = door_label(door["building"], door["entrance"], door["floor"], door["door"])
-    for near in await queries.live_doors(session, lon=point.lon, lat=point.lat, within=SAME_DOOR_METRES):
-        if near.code not in ignoring and near.label == label:
+    for near in await queries.live_doors(
+        session, lon=point.lon, lat=point.lat, within=SAME_DOOR_METRES, ignoring=ignoring
+    ):
+        if near.label == label:
             raise Refused(
                 "Another home has its door here, and nothing tells the two apart.",
                 [
@@ -321,8 +355,11 @@ async def lock_household(session: AsyncSession, household_id: UUID) -> None:
     await session.execute(select(Household.id).where(Household.id == household_id).with_for_update(key_share=True))
 
 
-async def refuse_housed(session: AsyncSession, household_id: UUID) -> None:
-    """Refuse a household that lives somewhere.  Its row is locked, so this answer stays true."""
+async def refuse_housed(session: AsyncSession, household_id: UUID, caller: Caller | None = None) -> None:
+    """Refuse a household that lives somewhere.  Its row is locked, so this answer stays true.
+
+    Where it lives is told only to a caller in charge there: numbers of households can be guessed.
+    """
     taken = await session.scalar(
         select(HouseholdLink.code).where(
             HouseholdLink.household_id == household_id,
@@ -331,7 +368,9 @@ async def refuse_housed(session: AsyncSession, household_id: UUID) -> None:
         )
     )
     if taken is not None:
-        raise HouseholdHasAddress("This household has an address.", address=taken)
+        found = await session.get_one(Dwelling, taken)
+        facts = {"address": taken} if caller is not None and caller.reaches(found.unit_id) else {}
+        raise HouseholdHasAddress("This household has an address.", **facts)
 
 
 async def link(session: AsyncSession, code: str, household_id: UUID, *, since: date) -> None:

@@ -53,7 +53,7 @@ async def propose(
     household_id = None
     if household is not None:
         household_id = await claim_household(session, household)
-        await refuse_housed(session, household_id)  # before any other lock is waited for
+        await refuse_housed(session, household_id, caller)  # before any other lock is waited for
     dwelling = await add(
         session,
         point=point,
