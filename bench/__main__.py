@@ -1,0 +1,102 @@
+"""``python -m bench resolve|import|scale|servers|all``; every option has a default that suits a small machine."""
+
+import os
+import signal
+import sys
+from typing import Any
+
+import click
+import msgspec
+from typing_extensions import override
+
+from bench import importing, resolve, scaling, servers_compared
+
+Figures = dict[str, Any]
+
+
+class Numbers(click.ParamType):
+    """Whole numbers above zero, with commas between them."""
+
+    name = "numbers"
+
+    @override
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        parts = str(value).split(",")
+        if not all(part.isdigit() and int(part) for part in parts):
+            self.fail("write whole numbers above zero with commas between them", param, ctx)
+        return tuple(sorted(int(part) for part in parts))
+
+
+households = click.option("--households", default=20_000)
+pairs = click.option("--pairs", default=7, help="Runs of each, in turns.")
+seconds = click.option("--seconds", default=3.0, help="Length of a run.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+def main() -> None:
+    """Benchmarks of the hot paths, each beside a physical limit or a peer."""
+    # kill ends a run as Ctrl-C does: with its servers stopped and its databases dropped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+@main.result_callback()
+def end(figures: Figures) -> None:
+    """One line for programs."""
+    machine = {"cpus": os.cpu_count(), "python": sys.version.split()[0]}
+    click.echo("\n" + msgspec.json.encode({**figures, "machine": machine}).decode())
+
+
+@main.command("resolve")
+@households
+@pairs
+@seconds
+@click.option("--connections", type=Numbers(), default="8,32")
+def run_resolve(households: int, pairs: int, seconds: float, connections: tuple[int, ...]) -> Figures:
+    """Look codes up over HTTP; beside bare ASGI and pgbench."""
+    return {"resolve": resolve.run(households=households, pairs=pairs, seconds=seconds, concurrencies=connections)}
+
+
+@main.command("import")
+@click.option("--households", default=50_000)
+@click.option("--batch", default=2000, help="Rows in a transaction.")
+@click.option("--rounds", default=3)
+def run_import(households: int, batch: int, rounds: int) -> Figures:
+    """Import households; beside COPY of the same rows."""
+    return {"import": importing.run(households=households, batch=batch, rounds=rounds)}
+
+
+@main.command("scale")
+@click.option("--sizes", type=Numbers(), default="10000,100000,1000000")
+@click.option("--rounds", default=7)
+@click.option("--seconds", default=2.0, help="Length of a run.")
+def run_scale(sizes: tuple[int, ...], rounds: int, seconds: float) -> Figures:
+    """Look codes up among more and more households."""
+    return {"scale": scaling.run(sizes=sizes, rounds=rounds, seconds=seconds)}
+
+
+@main.command("servers")
+@households
+@pairs
+@seconds
+@click.option("--connections", type=Numbers(), default="8,32,128")
+def run_servers(households: int, pairs: int, seconds: float, connections: tuple[int, ...]) -> Figures:
+    """Uvicorn beside Granian."""
+    return {
+        "servers": servers_compared.run(households=households, pairs=pairs, seconds=seconds, concurrencies=connections)
+    }
+
+
+@main.command("all")
+@click.pass_context
+def run_all(context: click.Context) -> Figures:
+    """All of them with their defaults."""
+    figures: Figures = {}
+    for command in (run_resolve, run_import, run_scale, run_servers):
+        figures |= context.invoke(command)
+    return figures
+
+
+if __name__ == "__main__":
+    main()

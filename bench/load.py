@@ -1,0 +1,83 @@
+"""Load on a server at the loopback address: ``wrk`` where it is installed, else a client of our own."""
+
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from msgspec import Struct, convert
+
+ADDRESS = "127.0.0.1"
+PATH = "/api/v1/addresses/"
+
+# Draws random codes from a file.  Requests are made before the clock starts, so that wrk only sends.
+_LUA = """
+local requests = {}
+function init(args)
+   math.randomseed(os.time())
+   for code in io.lines(args[1]) do
+      requests[#requests + 1] = wrk.format("GET", args[2] .. code)
+   end
+end
+function request() return requests[math.random(#requests)] end
+function done(summary, latency, _)
+   local e = summary.errors
+   io.write(string.format('{"rps": %.1f, "p50_ms": %.3f, "p99_ms": %.3f, "errors": %d}\\n',
+      summary.requests / summary.duration * 1e6, latency:percentile(50) / 1e3, latency:percentile(99) / 1e3,
+      e.connect + e.read + e.write + e.status + e.timeout))
+end
+"""
+
+
+class Sample(Struct, frozen=True):
+    """One run: requests or transactions a second, milliseconds, answers that were not as they should be."""
+
+    rps: float
+    p50_ms: float
+    p99_ms: float
+    errors: int = 0
+
+
+def generator() -> str:
+    """Which client makes the load."""
+    return "wrk" if shutil.which("wrk") else "the built-in client (install wrk for a lighter one)"
+
+
+def fire(port: int, codes: Sequence[str], *, connections: int, seconds: float, keep_alive: bool = True) -> Sample:
+    """Ask for random codes over this many connections for some seconds."""
+    with tempfile.TemporaryDirectory() as folder:
+        listing = Path(folder) / "codes"
+        listing.write_text("\n".join(codes) + "\n")
+        if shutil.which("wrk"):
+            script = Path(folder) / "draw.lua"
+            script.write_text(_LUA)
+            command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "-s", str(script)]
+            if not keep_alive:
+                command += ["-H", "Connection: close"]
+            command += [f"http://{ADDRESS}:{port}", "--", str(listing), PATH]
+        else:
+            command = [sys.executable, "-m", "bench.client", str(port), str(listing), str(connections), str(seconds)]
+            command += ["keep" if keep_alive else "close"]
+        run = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60, check=False)
+    if run.returncode:
+        raise SystemExit(f"The load client failed:\n{run.stderr or run.stdout}")
+    return convert(json.loads(run.stdout.splitlines()[-1]), Sample)
+
+
+def median(samples: Sequence[Sample]) -> Sample:
+    """The middle run, figure by figure."""
+    return Sample(
+        rps=statistics.median(sample.rps for sample in samples),
+        p50_ms=statistics.median(sample.p50_ms for sample in samples),
+        p99_ms=statistics.median(sample.p99_ms for sample in samples),
+        errors=sum(sample.errors for sample in samples),
+    )
+
+
+def share(samples: Sequence[Sample], of: Sequence[Sample]) -> float:
+    """The median of the pairwise ratios of throughput: what drifts in time falls on both sides of a pair."""
+    return statistics.median(a.rps / b.rps for a, b in zip(samples, of, strict=True))

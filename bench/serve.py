@@ -1,0 +1,8 @@
+"""Serve another application the way ``bkapp serve`` does: ``python -m bench.serve MODULE:FACTORY``."""
+
+import sys
+
+from bkapp.cli import serve_with_uvicorn
+from bkapp.config import load_settings
+
+serve_with_uvicorn(load_settings(), sys.argv[1])

@@ -1,0 +1,117 @@
+"""The servers under load, as processes of their own: the application as ``bkapp serve`` runs it, and its peers."""
+
+import http.client
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryFile
+
+from bench.load import ADDRESS, PATH
+
+# The limiter is at work and never refuses; everything else is as in production.
+_SETTINGS = {
+    "BKAPP_DEMO": "0",
+    "BKAPP_BASE_URL": "https://bkapp.example",
+    "BKAPP_SIGNING_KEYS": "bench:" + "A" * 43,
+    "BKAPP_HOST": ADDRESS,
+    "BKAPP_RATE_LIMIT": "100000000/second",
+}
+GRANIAN = [
+    *(sys.executable, "-m", "granian", "--interface", "asgi", "--loop", "uvloop", "--http", "1", "--no-ws"),
+    *("--workers", "1", "--runtime-mode", "st", "--runtime-threads", "1", "--log-level", "warning", "--factory"),
+]
+
+
+class Server:
+    """A running server: where it listens and what it weighs."""
+
+    def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
+        self._process = process
+        self.port = port
+
+    def memory_mib(self) -> float:
+        """Resident memory of the server and the processes below it, in MiB."""
+        pids, found = [self._process.pid], []
+        while pids:
+            pid = pids.pop()
+            found.append(pid)
+            for task in Path(f"/proc/{pid}/task").glob("*/children"):
+                pids += map(int, task.read_text().split())
+        kib = 0
+        for pid in found:
+            for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+                if line.startswith("VmRSS:"):
+                    kib += int(line.split()[1])
+        return kib / 1024
+
+
+@contextmanager
+def app(database: str, code: str, **settings: str) -> Iterator[Server]:
+    """The application, exactly as ``bkapp serve`` runs it; its log goes to a file nobody reads."""
+    with _running([sys.executable, "-m", "bkapp", "serve"], database, code, settings) as server:
+        yield server
+
+
+@contextmanager
+def bare(database: str, code: str, **settings: str) -> Iterator[Server]:
+    """Bare ASGI under the same server."""
+    with _running([sys.executable, "-m", "bench.serve", "bench.bare:application"], database, code, settings) as server:
+        yield server
+
+
+@contextmanager
+def granian(database: str, code: str, **settings: str) -> Iterator[Server]:
+    """The application under Granian, with one worker and as many threads as suit one worker."""
+    with _running(GRANIAN, database, code, settings, "bkapp.cli:application") as server:
+        yield server
+
+
+@contextmanager
+def _running(
+    command: list[str], database: str, code: str, settings: dict[str, str], granian_target: str = ""
+) -> Iterator[Server]:
+    port = _free_port()
+    if granian_target:
+        command = [*command, "--host", ADDRESS, "--port", str(port), granian_target]
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("BKAPP_", "REDIS_"))}
+    environ |= {**_SETTINGS, "DATABASE_URL": database, "BKAPP_PORT": str(port), **settings}
+    with TemporaryFile() as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environ, start_new_session=True)
+        try:
+            if not _answers(process, port, code):
+                log.seek(0)
+                raise SystemExit(f"{' '.join(command)} does not serve:\n{log.read()[-2000:].decode(errors='replace')}")
+            yield Server(process, port)
+        finally:
+            process.terminate()
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _answers(process: subprocess.Popen[bytes], port: int, code: str) -> bool:
+    until = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < until:
+        try:
+            connection = http.client.HTTPConnection(ADDRESS, port, timeout=5)
+            connection.request("GET", PATH + code)
+            if connection.getresponse().status == 200:
+                return True
+        except (OSError, http.client.HTTPException):
+            pass
+        time.sleep(0.1)
+    return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((ADDRESS, 0))
+        port: int = probe.getsockname()[1]
+        return port
