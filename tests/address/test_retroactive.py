@@ -215,6 +215,49 @@ class TestDoors:
         await make.an_address(session, door=Door(door="P260"))
 
 
+class TestHamlets:
+    async def test_a_renamed_hamlet_takes_its_homes_along_and_the_past_keeps_its_name(
+        self, client: AsyncClient, session: AsyncSession
+    ) -> None:
+        day = today()
+        since = day - timedelta(days=30)
+        hamlets = f"/api/v1/units/{make.COMMUNE}/hamlets"
+        for name in ("Thôn Nà Ít", "Thôn Bản Mới"):
+            await operations.open_hamlet(session, make.ADMIN, unit_code=make.COMMUNE, name=name, since=since, today=day)
+        home = await make.an_address(session, hamlet="Thôn Nà Ít", since=since)
+        key, stranger = await make.a_key(session), await make.a_key(session, unit="02191")
+        await session.commit()
+        first = (await client.get(hamlets)).json()["hamlets"]
+        number = next(row["id"] for row in first if row["name"] == "Thôn Nà Ít")
+
+        foreign = await make.post(client, stranger, f"{hamlets}/{number}/rename", {"name": "Thôn Khác"})
+        empty = await make.post(client, key, f"{hamlets}/{number}/rename", {"name": "!!!"})
+        renamed = await make.post(
+            client,
+            key,
+            f"{hamlets}/{number}/rename",
+            {"name": "Thôn Nà Lẹng", "on": (day - timedelta(days=10)).isoformat()},
+        )
+        gone = await make.post(client, key, f"{hamlets}/{number}/rename", {"name": "Thôn Khác"})
+        merged = await make.post(client, key, f"{hamlets}/{renamed.json()['id']}/rename", {"name": "thon ban moi"})
+
+        assert (foreign.status_code, empty.status_code, gone.status_code) == (403, 422, 404)
+        assert merged.json()["name"] == "Thôn Bản Mới"
+        assert (await client.get(f"{ADDRESSES}/{home.code}")).json()["hamlet"] == "Thôn Bản Mới"
+        told = [
+            (version.hamlet, version.valid_from)
+            for version in await queries.versions(session, home.code, as_of=None, known_at=None)
+        ]
+        assert told == [
+            ("Thôn Nà Ít", since),
+            ("Thôn Nà Lẹng", day - timedelta(days=10)),
+            ("Thôn Bản Mới", day),
+        ]
+        events = await queries.events(session, after=0, limit=10)
+        assert [event.kind for event in events][-2:] == ["hamlet_changed", "hamlet_changed"]
+        assert events[-1].data["hamlet"]["name"] == "Thôn Bản Mới"
+
+
 class TestIdentifiers:
     async def test_the_name_of_an_ended_address_is_free_for_what_replaces_it(self, session: AsyncSession) -> None:
         day = today()

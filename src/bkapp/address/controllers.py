@@ -40,6 +40,7 @@ from bkapp.address.schemas import (
     OpenHamlet,
     Propose,
     Reason,
+    RenameHamlet,
     Retire,
     Split,
     UnitCode,
@@ -531,6 +532,29 @@ class HamletController(Controller):
         """Add a hamlet to a commune."""
         made = await operations.open_hamlet(
             transaction, asking, unit_code=unit, name=data.name, since=data.since, today=today()
+        )
+        return HamletOut(made.id, made.name, made.qualifier, made.valid_from, made.valid_to)
+
+    @post(
+        "/{hamlet_id:int}/rename",
+        operation_id="renameHamlet",
+        status_code=200,
+        guards=[officer],
+        security=KEYED,
+        responses=WRITE,
+    )
+    async def rename_hamlet(
+        self,
+        transaction: Transaction,
+        asking: Asking,
+        idempotency_key: IdempotencyKey,
+        unit: FromPath[UnitCode],
+        hamlet_id: Annotated[int, PathParameter(ge=1, le=9_000_000_000_000_000)],
+        data: JSONBody[RenameHamlet],
+    ) -> HamletOut:
+        """Rename a hamlet, or make it part of another; its homes go with it."""
+        made = await operations.rename_hamlet(
+            transaction, asking, unit_code=unit, hamlet_id=hamlet_id, name=data.name, on=data.on, today=today()
         )
         return HamletOut(made.id, made.name, made.qualifier, made.valid_from, made.valid_to)
 

@@ -43,6 +43,7 @@ class Change(StrEnum):
     TOOK_OVER = "took_over"  # replaces an address that was split, merged or retired
     RETIRED = "retired"
     UNIT_CHANGED = "unit_changed"
+    HAMLET_CHANGED = "hamlet_changed"
     IDENTIFIER_GIVEN = "identifier_given"
     UPDATED = "updated"  # told to the public in place of what is not theirs to know
     IMPORTED = "imported"

@@ -152,6 +152,13 @@ class OpenHamlet(Struct, frozen=True, forbid_unknown_fields=True):
     since: date | None = None
 
 
+class RenameHamlet(Struct, frozen=True, forbid_unknown_fields=True):
+    """Another name for a hamlet; the name of another hamlet of the commune makes the two one."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=80)]
+    on: date | None = None
+
+
 class CheckCertificate(Struct, frozen=True, forbid_unknown_fields=True):
     certificate: Annotated[str, Meta(min_length=1, max_length=4096)]
 

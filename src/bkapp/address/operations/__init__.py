@@ -6,12 +6,12 @@ sees HTTP.  Every dwelling it changes gets one event, in the same transaction.
 """
 
 from bkapp.address.operations.ending import Part, merge, retire, split
+from bkapp.address.operations.hamlets import open_hamlet, rename_hamlet
 from bkapp.address.operations.keeping import (
     correct_door,
     correct_point,
     move_household,
     name_otherwise,
-    open_hamlet,
     verify,
 )
 from bkapp.address.operations.placing import Door, HouseholdRef, Point, Refused
@@ -33,6 +33,7 @@ __all__ = [
     "open_hamlet",
     "propose",
     "reject",
+    "rename_hamlet",
     "retire",
     "settle_units",
     "split",

@@ -9,10 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from bkapp.access.operations import Caller, require_reach
 from bkapp.address import changes, queries
 from bkapp.address.changes import Changed, append
-from bkapp.address.models import Dwelling, Hamlet, Identifier
+from bkapp.address.models import Dwelling, Identifier
 from bkapp.address.operations.placing import (
     Door,
-    HamletExists,
     IdentifierTaken,
     NoHousehold,
     Point,
@@ -30,11 +29,9 @@ from bkapp.address.operations.placing import (
     take_turn,
 )
 from bkapp.address.pluscodes import area as area_of
-from bkapp.address.rules import IDENTIFIER_FORMS, LONGEST_HAMLET, Change, Method, Status, effective_day, tidy
+from bkapp.address.rules import IDENTIFIER_FORMS, Change, Method, Status, effective_day, tidy
 from bkapp.db import violated
-from bkapp.errors import FieldError, Invalid, NotFound
-from bkapp.units import queries as units
-from bkapp.units.names import key as name_key
+from bkapp.errors import FieldError, Invalid
 
 
 async def verify(
@@ -226,29 +223,3 @@ async def name_otherwise(
     await changes.touch(session, dwelling)
     await append(session, [Changed(code, Change.IDENTIFIER_GIVEN, day)], actor=caller.id)
     return dwelling
-
-
-async def open_hamlet(
-    session: AsyncSession, caller: Caller, *, unit_code: str, name: str, since: date | None, today: date
-) -> Hamlet:
-    """Add a hamlet to a commune."""
-    unit = await units.unit_on(session, unit_code, today)
-    if unit is None or unit.level != "commune" or not unit.in_bac_kan:
-        raise NotFound(f"There is no commune {unit_code} in use today.")
-    require_reach(caller, unit.id)
-    day = effective_day(since, today=today, began=unit.valid_from)
-    plain = tidy(name) or ""
-    if not name_key(plain) or len(plain) > LONGEST_HAMLET:
-        raise Invalid(
-            "A hamlet needs a name of letters or numbers.",
-            [FieldError("/name", f"1 to {LONGEST_HAMLET} characters, some of them letters or numbers")],
-        )
-    hamlet = Hamlet(unit_id=unit.id, name=plain, key=name_key(plain), valid_from=day, source=f"key:{caller.id}")
-    session.add(hamlet)
-    try:
-        await session.flush()
-    except IntegrityError as error:
-        if violated(error) != "ex_hamlet_one_name_at_a_time":
-            raise
-        raise HamletExists("This commune has a hamlet of that name.", name=plain) from None
-    return hamlet

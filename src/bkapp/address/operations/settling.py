@@ -40,6 +40,11 @@ _MISPLACED = """
     ORDER BY d.code, there.id
 """
 
+_OF_HAMLET = """
+    SELECT d.code, d.unit_id, greatest(d.began, CAST(:on AS date)) AS effective
+    FROM dwelling d WHERE d.hamlet_id = :hamlet AND d.status IN ('proposed', 'current')
+"""
+
 _KEPT = ", ".join(name for name in ATTRIBUTES if name not in {"unit_id", "hamlet_id"})
 
 
@@ -59,6 +64,13 @@ async def settle_units(session: AsyncSession, *, today: date, actor: str, change
     if changed_units:
         count += await _apply(session, _MISPLACED, {"units": sorted(changed_units)}, actor, _NO_HAMLET)
     return count
+
+
+async def rehouse_in_hamlet(session: AsyncSession, old_id: int, new_id: int, *, on: date, actor: str) -> int:
+    """Put the living homes of a hamlet into another row of the same commune from a day on; return how many."""
+    return await _apply(
+        session, _OF_HAMLET, {"hamlet": old_id, "on": on}, actor, str(int(new_id)), Change.HAMLET_CHANGED
+    )
 
 
 async def _succeed_hamlets(session: AsyncSession, today: date) -> int:
@@ -105,7 +117,14 @@ _HEIR = """(SELECT n.id FROM hamlet n JOIN hamlet o ON o.id = d.hamlet_id
 _NO_HAMLET = "NULL"
 
 
-async def _apply(session: AsyncSession, question: str, values: dict[str, object], actor: str, hamlet: str) -> int:
+async def _apply(
+    session: AsyncSession,
+    question: str,
+    values: dict[str, object],
+    actor: str,
+    hamlet: str,
+    kind: Change = Change.UNIT_CHANGED,
+) -> int:
     """Change the unit of the homes that ``question`` finds: close beliefs, write new ones, one event each."""
     await session.execute(text("DROP TABLE IF EXISTS moving"))
     await session.execute(text(f"CREATE TEMP TABLE moving ON COMMIT DROP AS {question}"), values)
@@ -145,5 +164,5 @@ async def _apply(session: AsyncSession, question: str, values: dict[str, object]
     )
     rows = (await session.execute(text("SELECT code, effective FROM moving ORDER BY code"))).all()
     if rows:
-        await append(session, [Changed(row.code, Change.UNIT_CHANGED, row.effective) for row in rows], actor=actor)
+        await append(session, [Changed(row.code, kind, row.effective) for row in rows], actor=actor)
     return len(rows)
