@@ -15,7 +15,7 @@ from litestar.openapi.spec import Components, Contact, SecurityScheme, Tag
 from bkapp import pages
 from bkapp.access.guards import Authentication, asking, maybe_asking
 from bkapp.address.certificates import Signer
-from bkapp.address.controllers import AddressController, CertificateController, EventController, HamletController
+from bkapp.address.controllers import CONTROLLERS
 from bkapp.address.public import PublicController
 from bkapp.address.queries import RESOLVE_MANY
 from bkapp.config import Settings, describe
@@ -38,10 +38,7 @@ def create_app(settings: Settings, sessions: Sessions, readers: Sessions, lookup
             SiteController,
             PublicController,
             Router("/api/v1", route_handlers=[UnitController]),
-            AddressController,
-            HamletController,
-            EventController,
-            CertificateController,
+            *CONTROLLERS,
         ],
         dependencies={
             "transaction": Provide(transaction, sync_to_thread=False),

@@ -46,7 +46,7 @@ async def rename_hamlet(
     Its homes go with it, with an event each.
     """
     unit = await units.unit_on(session, unit_code, today)
-    old = await session.get(Hamlet, hamlet_id, with_for_update=True)
+    old = await session.get(Hamlet, hamlet_id, with_for_update={"key_share": True})
     if unit is None or old is None or old.unit_id != unit.id or old.valid_to is not None:
         raise NotFound(f"The commune {unit_code} has no hamlet {hamlet_id} today.")
     require_reach(caller, unit.id)

@@ -131,6 +131,10 @@ async def _apply(
     await session.execute(
         text("SELECT d.code FROM dwelling d JOIN moving USING (code) ORDER BY d.code FOR NO KEY UPDATE OF d")
     )
+    # One that ended while we waited for it stays where it ended.
+    await session.execute(
+        text("DELETE FROM moving m USING dwelling d WHERE d.code = m.code AND d.status NOT IN ('proposed', 'current')")
+    )
     recorded = await clock(session)
     await session.execute(
         text(f"""
