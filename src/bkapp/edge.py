@@ -34,6 +34,12 @@ CSP = (
     "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; "
     "frame-ancestors 'none'"
 )
+# The API's documentation is a program in the page: its own scripts, its own styles, and it reads the description.
+DOCUMENTATION = "/schema"
+DOCUMENTATION_CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
 _HEADERS = {
     "Content-Security-Policy": CSP,
     "X-Content-Type-Options": "nosniff",
@@ -68,6 +74,7 @@ class Edge:
         if settings.base_url.startswith("https://"):
             headers.append((b"strict-transport-security", b"max-age=31536000; includeSubDomains"))
         self._headers = headers
+        self._documentation_headers = [(b"content-security-policy", DOCUMENTATION_CSP.encode()), *headers[1:]]
         self._names = frozenset(name for name, _ in headers)
         self._proxies = settings.trusted_proxies
         self._limiter = Limiter(settings.rate_limit, settings.redis_url)
@@ -98,7 +105,7 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = self._headers_of(message.get("headers", ()), request_id)
+                message["headers"] = self._headers_of(message.get("headers", ()), request_id, scope["path"])
             elif head and message["type"] == "http.response.body":
                 if message.get("more_body"):
                     return
@@ -124,14 +131,17 @@ class Edge:
                 "request", method=method, route=route, status=status, ms=round(seconds * 1000, 2), request_id=request_id
             )
 
-    def _headers_of(self, given: Iterable[tuple[bytes, bytes]], request_id: str) -> list[tuple[bytes, bytes]]:
+    def _headers_of(
+        self, given: Iterable[tuple[bytes, bytes]], request_id: str, path: str
+    ) -> list[tuple[bytes, bytes]]:
         """An answer's headers with ours behind them; one that the application gave stands."""
+        common = self._documentation_headers if path == DOCUMENTATION else self._headers
         headers = [*given]
         present = {name for name, _ in headers}
         if self._names.isdisjoint(present):
-            headers += self._headers
+            headers += common
         else:
-            headers += [header for header in self._headers if header[0] not in present]
+            headers += [header for header in common if header[0] not in present]
         headers.append((b"x-request-id", request_id.encode()))
         return headers
 

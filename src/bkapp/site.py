@@ -26,10 +26,6 @@ from bkapp.errors import NotFound, Unavailable, refusals
 from bkapp.http import anyone, documented
 from bkapp.migrate import alembic_config
 
-SCHEMA_CSP = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-    "connect-src 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
 _SWAGGER = {
     "swagger-ui.css": "text/css",
     "swagger-ui-bundle.js": "text/javascript",

@@ -36,6 +36,16 @@ class TestEdge:
             assert "default-src 'none'" in answer.headers["content-security-policy"]
             assert answer.headers["referrer-policy"] == "no-referrer"
 
+    async def test_only_the_documentation_may_run_scripts_and_only_ours(self, client: AsyncClient) -> None:
+        documentation = (await client.get("/schema")).headers["content-security-policy"]
+        assert "script-src 'self';" in documentation
+        assert "connect-src 'self';" in documentation
+        assert "script-src" not in (await client.get("/")).headers["content-security-policy"]
+        page = (await client.get("/schema")).text
+        assert "<script>" not in page
+        assert "://" not in page
+        assert "://" not in (await client.get("/schema/assets/start.js")).text
+
     async def test_a_callers_request_id_is_kept_if_it_is_harmless(self, client: AsyncClient) -> None:
         kept = await client.get("/healthz", headers={"X-Request-Id": "abc-12345"})
         refused = await client.get("/healthz", headers={"X-Request-Id": "a b\tc"})
