@@ -94,11 +94,12 @@ class Edge:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
         method: str = scope["method"]
-        request_id = scope[REQUEST_ID] = _request_id(scope["headers"])
         head = method == "HEAD"
         if head:
-            # Every GET answers HEAD: same headers, no body (RFC 9110 §9.3.2).
-            scope["method"] = "GET"
+            # Every GET answers HEAD: same headers, no body (RFC 9110 §9.3.2).  The server's own scope still says HEAD,
+            # or it would wait for the body that the headers promise.
+            scope = {**scope, "method": "GET"}
+        request_id = scope[REQUEST_ID] = _request_id(scope["headers"])
         status = 0
 
         async def answer(message: Message) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import structlog
@@ -60,6 +61,21 @@ class TestEdge:
             assert (head.status_code, head.content) == (get.status_code, b""), path
             if path != "/metrics":
                 assert head.headers["content-length"] == get.headers["content-length"], path
+
+    async def test_the_server_still_knows_that_it_was_head(self, settings: Settings) -> None:
+        seen = []
+
+        async def inner(scope: Any, receive: Any, send: Any) -> None:
+            seen.append(scope["method"])
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+            await send({"type": "http.response.body", "body": b"{}"})
+
+        async def send(message: Any) -> None:
+            seen.append(message.get("body", b""))
+
+        scope = {"type": "http", "method": "HEAD", "path": "/healthz", "headers": []}
+        await Edge(inner, settings)(scope, send, send)  # type: ignore[arg-type]
+        assert (seen, scope["method"]) == (["GET", b"", b""], "HEAD")
 
     async def test_the_log_names_the_route_and_never_the_code(self, client: AsyncClient, session: AsyncSession) -> None:
         made = await make.an_address(session)
