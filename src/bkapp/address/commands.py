@@ -3,7 +3,7 @@
 import asyncio
 import csv
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bkapp.address import demo
-from bkapp.address.imports import Fault, Tally, import_households, records
+from bkapp.address.imports import Fault, Tally, count_records, import_households
 from bkapp.address.operations import settle_units
 from bkapp.config import load_settings
 from bkapp.db import open_engine, sessions_of
@@ -60,7 +60,7 @@ async def _households(file: Path, source: str, listing: Path, *, batch: int, dry
     console = Console(stderr=True)
     columns = (TextColumn("[progress.description]{task.description}"), BarColumn(), MofNCompleteColumn())
     try:
-        total = sum(1 for _ in records(file))
+        total = count_records(file)
         with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as bar:
             job = bar.add_task(file.name, total=total)
             return await import_households(
@@ -100,11 +100,17 @@ def demo_seed(count: int) -> None:
     if not load_settings().demo:
         click.echo("bkapp: the demo is made only with BKAPP_DEMO=1, never beside real addresses.", err=True)
         raise SystemExit(1)
-    tally = asyncio.run(_seed(count))
-    click.echo(f"demo: {tally.imported} households added, {tally.skipped} were there", err=True)
+    faults: list[Fault] = []
+    tally = asyncio.run(_seed(count, faults.extend))
+    refused = f", {tally.refused} refused" if tally.refused else ""
+    click.echo(f"demo: {tally.imported} households added, {tally.skipped} were there{refused}", err=True)
+    for fault in [fault for fault in faults if fault.field != "differs"][:10]:
+        click.echo(f"  {fault.source_id}: {fault.reason}", err=True)
+    if tally.rows < count:
+        click.echo(f"  there is room for {tally.rows} households, not for {count}", err=True)
 
 
-async def _seed(households: int) -> Tally:
+async def _seed(households: int, report: Callable[[list[Fault]], None]) -> Tally:
     engine = open_engine(load_settings().database_url, pool_size=2)
     sessions = sessions_of(engine)
     drawn = demo.demo_codes()
@@ -114,7 +120,13 @@ async def _seed(households: int) -> Tally:
             async with sessions.begin() as session:
                 await demo.write_households(session, path, households=households)
             return await import_households(
-                sessions, path, source=demo.SOURCE, today=today(), is_demo=True, draw=lambda: next(drawn)
+                sessions,
+                path,
+                source=demo.SOURCE,
+                today=today(),
+                is_demo=True,
+                draw=lambda: next(drawn),
+                report=report,
             )
     finally:
         await engine.dispose()
