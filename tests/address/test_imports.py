@@ -4,6 +4,7 @@ import asyncio
 import csv
 import json
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,11 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from bkapp.address import codes, demo, imports, queries
+from bkapp.address import changes, codes, demo, imports, operations, queries
 from bkapp.address.imports import Fault, Row, import_households, read_row
 from bkapp.address.models import Dwelling, DwellingVersion, Event, Hamlet, ImportRun
+from bkapp.address.operations import Door, HouseholdRef, Point, placing
+from bkapp.address.rules import PointSource
 from bkapp.cli import main
 from bkapp.db import Sessions, open_engine, sessions_of
 from bkapp.errors import Invalid
@@ -135,6 +138,138 @@ async def test_a_household_that_stands_elsewhere_is_reported_and_left(own: Sessi
     assert [(fault.line, fault.field) for fault in faults] == [(3, "differs")]
 
 
+async def only_code(session: AsyncSession, source_id: str) -> str:
+    found = await session.execute(
+        text("""SELECT l.code FROM household_link l JOIN household h ON h.id = l.household_id
+                WHERE h.source_id = :source_id AND l.recorded_to IS NULL"""),
+        {"source_id": source_id},
+    )
+    return str(found.scalar_one())
+
+
+@pytest.mark.parametrize("ended", ["2025-09-01", "2025-08-01"])
+async def test_a_household_whose_home_ended_gets_no_second_code_from_the_same_file(
+    own: Sessions, tmp_path: Path, ended: str
+) -> None:
+    rows = await rows_of(own, 3, since="2025-08-01")
+    await take(own, write_csv(tmp_path / "a.csv", rows[:2]))
+    async with own.begin() as session:
+        code = await only_code(session, "h0")
+        day = date.fromisoformat(ended)
+        await operations.retire(session, make.ADMIN, code, reason="never existed", on=day, today=today())
+
+    tally, faults = await take(own, write_csv(tmp_path / "b.csv", rows))
+
+    assert (tally.imported, tally.skipped, tally.refused) == (1, 2, 0)
+    assert [(fault.line, fault.field, fault.reason) for fault in faults] == [
+        (2, "differs", f"{codes.display(code)} is retired")
+    ]
+
+
+async def test_a_household_that_left_is_reported_with_the_day_and_gets_no_second_code(
+    own: Sessions, tmp_path: Path
+) -> None:
+    rows = await rows_of(own, 2, since="2025-08-01")
+    path = write_csv(tmp_path / "a.csv", rows)
+    await take(own, path)
+    async with own.begin() as session:
+        code = await only_code(session, "h1")
+        link = await changes.open_link(session, code)
+        assert link is not None
+        await changes.end_link(session, link, on=date(2026, 1, 5))
+
+    tally, faults = await take(own, path)
+
+    assert (tally.imported, tally.skipped, tally.refused) == (0, 2, 0)
+    assert [fault.reason for fault in faults] == [f"left {codes.display(code)} on 2026-01-05"]
+
+
+async def test_a_household_whose_proposal_was_rejected_is_imported(own: Sessions, tmp_path: Path) -> None:
+    rows = await rows_of(own, 1, since="2025-08-01")
+    async with own.begin() as session:
+        household = HouseholdRef("so-ho", "h0")
+        proposed = await make.an_address(session, household=household, current=False)
+        await operations.reject(session, make.ADMIN, proposed.code, reason="not a home", today=today())
+
+    tally, faults = await take(own, write_csv(tmp_path / "a.csv", rows))
+
+    assert (tally.imported, faults) == (1, [])
+
+
+async def test_a_row_that_the_database_refuses_costs_only_itself_and_is_told_without_its_values(
+    own: Sessions, tmp_path: Path
+) -> None:
+    rows = await rows_of(own, 40)
+    async with own.begin() as session:
+        await session.execute(
+            text("ALTER TABLE dwelling ADD CONSTRAINT ck_dwelling_luck CHECK (house_number NOT IN ('13', '31'))")
+        )
+
+    tally, faults = await take(own, write_csv(tmp_path / "a.csv", rows), batch=30)
+
+    assert (tally.rows, tally.imported, tally.refused) == (40, 38, 2)
+    assert [(fault.line, fault.reason) for fault in faults] == [
+        (15, "refused by the register: ck_dwelling_luck"),
+        (33, "refused by the register: ck_dwelling_luck"),
+    ]
+    async with own() as session:
+        events = await queries.events(session, after=0, limit=1000)
+        run = (await session.scalars(select(ImportRun))).one()
+    assert [event.seq for event in events] == list(range(1, 39))
+    assert (run.rows_done, run.imported, run.refused) == (40, 38, 2)
+
+
+async def test_homes_that_others_add_move_and_end_between_two_batches_are_seen(
+    own: Sessions, own_database: str, tmp_path: Path
+) -> None:
+    rows = await rows_of(own, 5, since="2025-08-01")
+    rows[4]["lon"], rows[4]["lat"] = rows[0]["lon"], rows[0]["lat"]
+
+    def at(row: dict[str, Any]) -> Point:
+        return Point(row["lon"], row["lat"], PointSource.GPS)
+
+    async def others() -> None:
+        engine = open_engine(own_database, pool_size=1)
+        async with sessions_of(engine).begin() as session:
+            for point in (at(rows[1]), Point(rows[2]["lon"], rows[2]["lat"] + 0.01, PointSource.GPS)):
+                made = await operations.propose(
+                    session, make.ADMIN, point=point, unit_code=make.COMMUNE, hamlet=None, door=Door(),
+                    household=None, since=None, today=today(),
+                )  # fmt: skip
+            await operations.correct_point(
+                session, make.ADMIN, made.code, point=at(rows[2]), unit_code=None, hamlet=None, reason="beside",
+                since=None, today=today(),
+            )  # fmt: skip
+            first = await only_code(session, "h0")
+            await operations.retire(session, make.ADMIN, first, reason="gone", on=None, today=today())
+        await engine.dispose()
+
+    def between(tally: imports.Tally) -> None:
+        if tally.rows == 1:
+            with ThreadPoolExecutor() as pool:  # the loop of this test waits here
+                pool.submit(asyncio.run, others()).result()
+
+    tally, faults = await take(own, write_csv(tmp_path / "a.csv", rows), batch=1, progress=between)
+
+    assert [fault.line for fault in faults] == [3, 4]
+    assert all("within 3 m" in fault.reason for fault in faults)
+    assert (tally.imported, tally.refused) == (3, 2)
+
+
+@pytest.mark.parametrize("batch", [2, 2000])
+@pytest.mark.parametrize("dry_run", [True, False])
+async def test_a_repeated_number_is_refused_whatever_the_batches(
+    own: Sessions, tmp_path: Path, batch: int, *, dry_run: bool
+) -> None:
+    rows = await rows_of(own, 5)
+    rows[4]["source_id"] = "h0"
+
+    tally, faults = await take(own, write_csv(tmp_path / "a.csv", rows), batch=batch, dry_run=dry_run)
+
+    assert (tally.imported, tally.skipped, tally.refused) == (4, 0, 1)
+    assert [(fault.line, fault.reason) for fault in faults] == [(6, "repeats line 2")]
+
+
 async def test_an_interrupted_import_goes_on_where_it_ended(own: Sessions, tmp_path: Path) -> None:
     path = write_csv(tmp_path / "a.csv", await rows_of(own, 60))
     seen: list[int] = []
@@ -229,6 +364,89 @@ async def test_hamlets_are_found_by_name_and_unknown_ones_refused(own: Sessions,
         assert (await queries.current_table(session))[0]["hamlet"]["name"] == "Thôn Nà Ít"
 
 
+async def test_hamlets_of_one_name_are_told_apart_by_the_commune_they_were_in(own: Sessions, tmp_path: Path) -> None:
+    async with own.begin() as session:
+        unit = await units.unit_on(session, make.COMMUNE, today())
+        assert unit is not None
+        for name, qualifier in (("Thôn Nà Ít", "Vi Hương"), ("Thôn Nà Ít", "Lục Bình"), ("Thôn Nà Ít Thượng", None)):
+            key = name_key(f"{name} {qualifier or ''}")
+            session.add(
+                Hamlet(unit_id=unit.id, name=name, qualifier=qualifier, key=key, valid_from=unit.valid_from, source="t")
+            )
+    rows = await rows_of(own, 4)
+    for row, name in zip(rows, ("Thôn Nà Ít (Vi Hương)", "thôn nà ít lục bình", "Thôn Nà Ít", "Thôn Nà"), strict=True):
+        row["hamlet"] = name
+
+    tally, faults = await take(own, write_csv(tmp_path / "a.csv", rows))
+
+    assert tally.imported == 2
+    assert [(fault.line, fault.field, fault.reason) for fault in faults] == [
+        (4, "hamlet", "more than one: Thôn Nà Ít (Lục Bình), Thôn Nà Ít (Vi Hương)"),
+        (5, "hamlet", "the commune has no hamlet 'Thôn Nà': add it first"),
+    ]
+    async with own() as session:
+        found = {row["house_number"]: row["hamlet"]["qualifier"] for row in await queries.current_table(session)}
+    assert found == {"0": "Vi Hương", "1": "Lục Bình"}
+
+
+@pytest.mark.parametrize(
+    ("stated", "there", "believed"),
+    [
+        ("approximate", "approximate", True),
+        ("approximate", "official", False),
+        ("official", "approximate", False),
+        ("official", "official", False),
+    ],
+)
+async def test_a_point_beyond_an_edge_is_believed_only_where_both_sides_are_guesses_by_file_as_by_hand(
+    own: Sessions, tmp_path: Path, stated: str, there: str, *, believed: bool
+) -> None:
+    async with own.begin() as session:
+        lon, lat, other = (
+            await session.execute(
+                text("""
+                    SELECT ST_X(p), ST_Y(p), o.code
+                    FROM admin_unit u
+                    JOIN admin_unit o ON o.level = 'commune' AND o.in_bac_kan AND o.valid_to IS NULL AND o.id <> u.id
+                    CROSS JOIN LATERAL ST_ClosestPoint(u.boundary, o.boundary) AS edge
+                    CROSS JOIN LATERAL ST_Project(edge::geography, 300, ST_Azimuth(
+                        edge, (ST_MaximumInscribedCircle(o.boundary)).center)) AS q
+                    CROSS JOIN LATERAL (SELECT q::geometry AS p) AS point
+                    WHERE u.code = :code AND u.level = 'commune' AND u.valid_to IS NULL AND ST_Contains(o.boundary, p)
+                        AND NOT ST_Contains(u.boundary, p)
+                    ORDER BY o.code LIMIT 1
+                """),
+                {"code": make.COMMUNE},
+            )
+        ).one()
+        source = await session.scalar(
+            text("""
+                INSERT INTO boundary_source (file_name, sha256, source, licence, level, as_of, features)
+                VALUES ('a.geojson', '', 'test', 'test', 'commune', current_date, 2) RETURNING id
+            """)
+        )
+        official = [code for code, quality in ((make.COMMUNE, stated), (other, there)) if quality == "official"]
+        await session.execute(
+            text("""
+                UPDATE admin_unit SET boundary_quality = 'official', boundary_source_id = :source
+                WHERE code = ANY(:codes) AND level = 'commune' AND valid_to IS NULL
+            """),
+            {"source": source, "codes": official},
+        )
+    row = {"source_id": "h", "lon": lon, "lat": lat, "unit": make.COMMUNE}
+
+    tally, _ = await take(own, write_csv(tmp_path / "a.csv", [row]), dry_run=True)
+    async with own() as session:
+        try:
+            await placing.place(session, Point(lon, lat, PointSource.GPS), make.COMMUNE, on=today())
+        except placing.Refused:
+            by_hand = False
+        else:
+            by_hand = True
+
+    assert (tally.imported == 1, by_hand) == (believed, believed)
+
+
 async def test_geojson_and_geopackage_give_the_same_as_csv(own: Sessions, tmp_path: Path) -> None:
     rows = await rows_of(own, 6)
     features: list[dict[str, Any]] = [
@@ -265,6 +483,12 @@ async def test_geojson_and_geopackage_give_the_same_as_csv(own: Sessions, tmp_pa
         ("a.csv", b"name,lon,lat\n"),
         ("a.csv", "source_id,lon,lat,unit\nh,105,22,Xã".encode("utf-16")),
         ("a.csv", b"source_id,lon,lat,unit,colour\n"),
+        ("a.csv", b"source_id,lon,lat,unit,lat\n"),
+        ("a.csv", b""),
+        ("a.csv", "source_id,lon,lat,unit\n".encode("utf-16-be")),
+        ("a.csv", b"source_id,lon,lat,unit\rh,105,22,01969\r"),
+        ("a.csv", b"source_id,lon,lat,unit,\xff\n"),
+        ("a.geojsonl", '{"geometry": null}\n'.encode("utf-16")),
         ("a.geojson", b"{"),
         ("a.geojson", b'{"type": "Point"}'),
         ("a.xlsx", b"PK"),
@@ -277,6 +501,78 @@ async def test_a_file_that_is_none_of_these_is_refused_with_a_sentence(
     path.write_bytes(content)
     with pytest.raises(Invalid):
         await take(own, path)
+    async with own() as session:
+        assert await session.scalar(select(func.count()).select_from(ImportRun)) == 0
+
+
+OPEN_QUOTE = "a line break inside a field: a quote is not closed"
+HEAD = b"source_id,lon,lat,unit,street\n"
+GOOD = b"%b,105.8,22.1,01969,Ph\xc3\xb9ng\n"
+
+
+@pytest.mark.parametrize(
+    ("bad", "reasons"),
+    [
+        (b"x\xff,105.8,22.1,01969,\n", ["not UTF-8"]),
+        (b"x,105.8,22.1,01969,\0\n", ["a NUL character"]),
+        (b"x,105.8,22.1,01969," + b"x" * 300_000 + b"\n", ["a line of more than 100000 bytes"]),
+        (b"x,105.8,22.1,01969\n", ["4 columns instead of 5"]),
+        (b'x,105.8,22.1,01969,"open\n', [OPEN_QUOTE]),
+        (b'x,105.8,22.1,01969,"2\nlines"\n', [OPEN_QUOTE, "1 columns instead of 5"]),
+        (b"x,105.8,22.1,01969,a\rb\n", [OPEN_QUOTE]),
+        (b"\n\r\n,,,,\n", []),
+    ],
+    ids=["byte", "nul", "long", "columns", "quote", "break", "return", "empty"],
+)  # fmt: skip
+def test_what_is_wrong_with_one_line_costs_no_other_and_lines_are_counted_as_editors_do(
+    tmp_path: Path, bad: bytes, reasons: list[str]
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(
+        HEAD + GOOD % b"a" + bad + GOOD.replace(b"\n", b"\r\n") % b"b" + b'c,105.8,22.1,01969,"a ""b"", c"'
+    )
+
+    read = list(imports.records(path))
+
+    after = 3 + bad.count(b"\n")
+    assert [entry for entry in read if isinstance(entry[1], str)] == list(enumerate(reasons, start=3))
+    good = [(line, values["source_id"], values["street"]) for line, values in read if isinstance(values, dict)]
+    assert good == [(2, "a", "Phùng"), (after, "b", "Phùng"), (after + 1, "c", 'a "b", c')]
+
+
+BROKEN_FEATURES = [
+    (b"null", "no GeoJSON feature"),
+    (b"[1]", "no GeoJSON feature"),
+    (b'{"geometry": {"type": "Point", "coordinates": [105.8]}}', "not a Point"),
+    (b'{"geometry": {"type": "Point", "coordinates": 7}}', "not a Point"),
+    (b'{"geometry": 7}', "not a Point"),
+    (b'{"properties": {"unit": "\xff"}}', "cannot be read as a GeoJSON feature"),
+    (
+        b'{"geometry": {"type": "Point", "coordinates": [1, 2]}, "properties": {"door": {}}}',
+        "door is no text or number",
+    ),
+]
+
+
+def test_a_feature_that_is_wrong_costs_only_itself(tmp_path: Path) -> None:
+    good = b'{"geometry": {"type": "Point", "coordinates": [105.8, 22.1, 300]}, "properties": {"Source_ID": "h"}}'
+    features = [good, *(raw for raw, _ in BROKEN_FEATURES), good]
+    collection, lines = tmp_path / "a.geojson", tmp_path / "a.geojsonl"
+    collection.write_bytes(b'{"type": "FeatureCollection", "features": [' + b",".join(features) + b"]}")
+    lines.write_bytes(b"\n".join([*features, b"{bad"]))
+
+    home = {"source_id": "h", "lon": 105.8, "lat": 22.1}
+    expected = [*enumerate([home, *(reason for _, reason in BROKEN_FEATURES), home], start=1)]
+    assert list(imports.records(collection)) == expected
+    assert list(imports.records(lines)) == [*expected, (10, "cannot be read as a GeoJSON feature")]
+
+
+@pytest.mark.parametrize(("name", "count"), [("a.csv", 3), ("a.geojsonl", 3), ("a.geojson", None), ("a.gpkg", None)])
+def test_rows_are_counted_without_reading_them_where_that_can_be_done(
+    tmp_path: Path, name: str, count: int | None
+) -> None:
+    (tmp_path / name).write_bytes(b"one\ntwo\nthree\n")
+    assert imports.count_records(tmp_path / name) == count
 
 
 values = st.one_of(st.none(), st.text(max_size=30), st.floats(), st.integers())
@@ -335,6 +631,20 @@ class TestDemo:
             communes = await session.scalar(text("SELECT count(DISTINCT unit_id) FROM dwelling"))
         assert all(row["demo"] and row["hamlet"] for row in rows)
         assert (communes or 0) >= 30
+
+    async def test_as_many_come_as_are_asked_for_and_a_larger_demo_begins_as_a_smaller_one(
+        self, own: Sessions, tmp_path: Path
+    ) -> None:
+        async with own.begin() as session:
+            await demo.write_households(session, tmp_path / "small.csv", households=500)
+            rows = await demo.write_households(session, tmp_path / "large.csv", households=25_000)
+        assert rows == 25_000
+        small, large = ((tmp_path / name).read_text().splitlines() for name in ("small.csv", "large.csv"))
+        assert large[:501] == small
+
+        tally, faults = await take(own, tmp_path / "large.csv", dry_run=True)
+
+        assert (tally.imported, faults) == (25_000, [])
 
     async def test_a_full_demo_reaches_every_commune(self, session: AsyncSession, tmp_path: Path) -> None:
         rows = await demo.write_households(session, tmp_path / "all.csv", households=1300)
