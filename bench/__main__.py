@@ -82,7 +82,7 @@ def run_scale(sizes: tuple[int, ...], rounds: int, seconds: float) -> Figures:
 @seconds
 @click.option("--connections", type=Numbers(), default="8,32,128")
 def run_servers(households: int, pairs: int, seconds: float, connections: tuple[int, ...]) -> Figures:
-    """Uvicorn beside Granian."""
+    """Granian, which serves us, beside Uvicorn."""
     return {
         "servers": servers_compared.run(households=households, pairs=pairs, seconds=seconds, concurrencies=connections)
     }

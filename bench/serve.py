@@ -2,7 +2,7 @@
 
 import sys
 
-from bkapp.cli import serve_with_uvicorn
+from bkapp.cli import serve_factory
 from bkapp.config import load_settings
 
-serve_with_uvicorn(load_settings(), sys.argv[1])
+serve_factory(load_settings(), sys.argv[1])

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import multiprocessing
 import os
 import secrets
 import socket
@@ -85,32 +86,37 @@ def serve() -> None:
     if config.web_workers > 1 and "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         # Workers write their figures to files here, so that any of them can answer for all.
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="bkapp-metrics-")
-    serve_with_uvicorn(config)
+    serve_factory(config)
 
 
-def serve_with_uvicorn(config: Settings, factory: str = "bkapp.cli:application") -> None:
+def serve_factory(config: Settings, factory: str = "bkapp.cli:application") -> None:
     """Serve what a factory makes; the benchmarks serve their peers through here too."""
-    import uvicorn  # noqa: PLC0415  (only this command needs it)
+    from granian import Granian  # noqa: PLC0415  (only this command needs it)
+    from granian.constants import HTTPModes, Interfaces, Loops, RuntimeModes  # noqa: PLC0415
 
-    listener = listen(config.host, config.port)
-    server = uvicorn.Config(
+    if config.web_workers > 1:
+        # Metrics choose when they are imported whether processes share them, so each worker imports for itself.
+        multiprocessing.set_start_method("spawn")
+    # Granian binds for itself and panics where it cannot; this finds out first, and whether there is IPv6.
+    with listen(config.host, config.port) as listener:
+        address = listener.getsockname()[0]
+    quiet = {"handlers": [], "level": "WARNING", "propagate": True}
+    Granian(
         factory,
+        address=address,
+        port=config.port,
+        interface=Interfaces.ASGI,
         factory=True,
         workers=config.web_workers,
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=30,
-        timeout_graceful_shutdown=10,
-        h11_max_incomplete_event_size=65_536,
-    )
-    if config.web_workers > 1:
-        from uvicorn.supervisors import Multiprocess  # noqa: PLC0415
-
-        Multiprocess(server, sockets=[listener]).run()
-    else:
-        uvicorn.Server(server).run(sockets=[listener])
+        loop=Loops.uvloop,
+        runtime_mode=RuntimeModes.st,
+        http=HTTPModes.http1,
+        websockets=False,
+        backlog=2048,
+        respawn_failed_workers=True,
+        workers_kill_timeout=10,
+        log_dictconfig={"formatters": {}, "handlers": {}, "loggers": {"_granian": quiet, "granian.access": quiet}},
+    ).serve()
 
 
 def application() -> Any:
