@@ -11,6 +11,7 @@ import random
 import sys
 import time
 from pathlib import Path
+from typing import cast
 
 import uvloop
 from typing_extensions import override
@@ -34,8 +35,7 @@ class Slot(asyncio.Protocol):
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
         self._ask()
 
     @override
