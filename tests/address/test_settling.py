@@ -100,6 +100,8 @@ async def test_hamlets_go_on_under_the_new_commune_and_namesakes_are_told_apart(
     named = await queries.hamlets_named(session, unit_id=heir.id, key=key("Thôn Nà Ít (Xuân Dương)"), on=today())
     assert [hamlet.full_name for hamlet in named] == ["Thôn Nà Ít (Xuân Dương)"]
     assert len(await queries.hamlets_named(session, unit_id=heir.id, key=key("thon na it"), on=today())) == 2
+    assert await queries.hamlets_named(session, unit_id=heir.id, key=key("thon na"), on=today()) == []
+    assert await queries.hamlets_named(session, unit_id=heir.id, key=key("thon chi"), on=today()) == []
     assert await session.scalar(select(func.count()).select_from(Hamlet).where(Hamlet.valid_to == day)) == 4
 
 

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from bkapp.address.models import Dwelling, Hamlet
 from bkapp.address.rules import LIVE, door_label
+from bkapp.units.names import key as name_key
 
 
 class NearDoor(Struct, frozen=True):
@@ -97,13 +98,25 @@ async def hamlets_of(session: AsyncSession, *, unit_id: int, on: date) -> list[H
 
 
 async def hamlets_named(session: AsyncSession, *, unit_id: int, key: str, on: date) -> list[HamletRow]:
-    """The hamlets of a commune that answer to a key: exactly, or by name where a merger made namesakes."""
+    """The hamlets of a commune that answer to a key.
+
+    The one of exactly that name, with its qualifier if it has one; else all
+    that have the name and are told apart by a qualifier.
+    """
     rows = await session.execute(
-        _hamlets(unit_id, on).where(or_(Hamlet.key == key, Hamlet.key.startswith(key + " ", autoescape=True))).limit(20)
+        _hamlets(unit_id, on)
+        .add_columns(Hamlet.key)
+        .where(or_(Hamlet.key == key, Hamlet.key.startswith(key + " ", autoescape=True)))
+        .limit(200)
     )
-    found = [HamletRow(*row) for row in rows]
-    exact = [hamlet for hamlet in found if hamlet.qualifier is None]
-    return exact or [hamlet for hamlet in found if hamlet.qualifier]
+    exact, twins = [], []
+    for *values, found in rows:
+        hamlet = HamletRow(*values)
+        if found == key:
+            exact.append(hamlet)
+        elif hamlet.qualifier and found == f"{key} {name_key(hamlet.qualifier)}":
+            twins.append(hamlet)
+    return exact or twins
 
 
 async def hamlets_like(session: AsyncSession, *, unit_id: int, key: str, on: date) -> list[HamletRow]:
