@@ -179,11 +179,6 @@ def lookup_through(readers: Sessions, statement: str) -> Lookup:
     return look_up
 
 
-def open_sessions(url: str) -> Sessions:
-    """Sessions of an engine of their own, for commands and jobs."""
-    return sessions_of(open_engine(url, pool_size=4))
-
-
 def violated(error: IntegrityError) -> str | None:
     """The name of the constraint that an integrity error broke."""
     return getattr(getattr(error.orig, "diag", None), "constraint_name", None)

@@ -36,7 +36,6 @@ from bkapp.errors import (
     DomainError,
     FieldError,
     Forbidden,
-    Invalid,
     KeyInFlight,
     KeyMissing,
     KeyReused,
@@ -428,16 +427,3 @@ async def reading(state: State) -> AsyncIterator[AsyncSession]:
 
 def request_id_of(scope: Mapping[str, Any]) -> str:
     return str(scope.get(REQUEST_ID, ""))
-
-
-def parse_cursor(text: str | None) -> int:
-    """The ``after`` of a list: the number of the last row seen, 0 for the beginning."""
-    if text is None:
-        return 0
-    if not text.isascii() or not text.isdigit() or len(text) > 18:
-        raise Invalid("The cursor is not one of ours.", [FieldError("after", "not a cursor")])
-    return int(text)
-
-
-def to_json(value: object) -> bytes:
-    return msgspec.json.encode(value)

@@ -91,8 +91,8 @@ async def correct_point(
     require_live(dwelling)
     effective = effective_day(since or dwelling.began, today=today, began=dwelling.began)
     commune = await commune_of(session, dwelling)
-    placed = await place(session, point, unit_code or commune.code, on=today)
-    require_reach(caller, placed.unit.id)
+    unit = await place(session, point, unit_code or commune.code, on=today)
+    require_reach(caller, unit.id)
     door = {name: getattr(dwelling, name) for name in Door.__struct_fields__}
     await refuse_same_door(session, point, door, ignoring={code})
     attributes: dict[str, object] = {
@@ -101,12 +101,12 @@ async def correct_point(
         "point_accuracy_m": point.accuracy_m,
         "area": area_of(point.lon, point.lat),
     }
-    if hamlet is not None or placed.unit.id != dwelling.unit_id:
-        attributes["hamlet_id"] = await hamlet_named(session, hamlet, placed.unit.id, today)
+    if hamlet is not None or unit.id != dwelling.unit_id:
+        attributes["hamlet_id"] = await hamlet_named(session, hamlet, unit.id, today)
     line = await line_through(
         session,
         point,
-        placed.unit,
+        unit,
         since=effective,
         believed=[
             (version.unit_id, version.valid_from, version.valid_to)

@@ -123,13 +123,6 @@ class Point(Struct, frozen=True):
         return f"SRID=4326;POINT({self.lon:.7f} {self.lat:.7f})"
 
 
-class Placed(Struct, frozen=True):
-    """The unit a point was put in, and whether its boundary is official."""
-
-    unit: units.Unit
-    approximate: bool
-
-
 async def locked(session: AsyncSession, caller: Caller, code: str) -> Dwelling:
     found = await changes.lock(session, [code])
     return await reached(session, caller, found, code)
@@ -157,7 +150,9 @@ def require_live(dwelling: Dwelling) -> None:
         raise Ended(f"This address is {dwelling.status} and does not change any more.", now=dwelling.status)
 
 
-async def place(session: AsyncSession, point: Point, unit_code: str, *, on: date, pointer: str = "/point") -> Placed:
+async def place(
+    session: AsyncSession, point: Point, unit_code: str, *, on: date, pointer: str = "/point"
+) -> units.Unit:
     """The commune a point lies in on a day, if it is the one that was named.
 
     An approximate boundary is a guess near its edges, so a point just beyond it
@@ -172,11 +167,11 @@ async def place(session: AsyncSession, point: Point, unit_code: str, *, on: date
         )
     there = await units.containing(session, point.lon, point.lat, on)
     if there is not None and there.unit.id == unit.id:
-        return Placed(unit, there.boundary_quality == "approximate")
+        return unit
     metres = await queries.metres_to_unit(session, unit.id, lon=point.lon, lat=point.lat)
     guessed = unit.boundary_quality == "approximate" and (there is None or there.boundary_quality == "approximate")
     if metres is not None and guessed and metres <= APPROXIMATE_EDGE_METRES:
-        return Placed(unit, approximate=True)
+        return unit
     where = (
         f"the point lies in {there.unit.full_name} ({there.unit.code}), not in {unit.full_name} ({unit.code})"
         if there is not None

@@ -45,8 +45,8 @@ async def propose(
     """
     began = effective_day(since, today=today)
     await take_turn(session)
-    placed = await place(session, point, unit_code, on=began)
-    periods = await periods_of(session, placed.unit, point, began)
+    unit = await place(session, point, unit_code, on=began)
+    periods = await periods_of(session, unit, point, began)
     unit_id = periods[-1][0]
     require_reach(caller, unit_id)
     hamlet_id = await hamlet_named(session, hamlet, unit_id, today)
