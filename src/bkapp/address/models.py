@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from bkapp.address.rules import Change, Method, PointSource, Status
+from bkapp.address.rules import Change, JobStatus, Method, PlaceKind, PlaceSourceKind, PointSource, Status
 from bkapp.db import Table
 
 
@@ -31,6 +31,7 @@ class Hamlet(Table):
     """Thôn, bản, xóm, tổ…: a row below a commune for the time it had this name there."""
 
     __tablename__ = "hamlet"
+    __table_args__ = (Index("ix_hamlet_point", "point", postgresql_using="gist"),)
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     unit_id: Mapped[int] = mapped_column(ForeignKey("admin_unit.id"))
@@ -41,6 +42,75 @@ class Hamlet(Table):
     valid_to: Mapped[date | None]
     predecessor_id: Mapped[int | None] = mapped_column(ForeignKey("hamlet.id"))
     source: Mapped[str]
+    point: Mapped[WKBElement | None] = mapped_column(Geography("POINT", srid=4326, spatial_index=False))
+    place_source_id: Mapped[int | None] = mapped_column(ForeignKey("place_source.id"))
+
+
+class PlaceSource(Table):
+    """A file of hamlets, roads or points of interest that was imported."""
+
+    __tablename__ = "place_source"
+    __table_args__ = (UniqueConstraint("sha256", "source", "kind"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    kind: Mapped[PlaceSourceKind]
+    file_name: Mapped[str]
+    sha256: Mapped[str]
+    source: Mapped[str]
+    licence: Mapped[str]
+    features: Mapped[int]
+    imported_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Place(Table):
+    """A road in a commune, or a point of interest: what people name beside or instead of a hamlet."""
+
+    __tablename__ = "place"
+    __table_args__ = (
+        UniqueConstraint("source", "source_id", "unit_id"),
+        Index("ix_place_point", "point", postgresql_using="gist"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    kind: Mapped[PlaceKind]
+    name: Mapped[str]
+    unit_id: Mapped[int] = mapped_column(ForeignKey("admin_unit.id"))
+    point: Mapped[WKBElement] = mapped_column(Geography("POINT", srid=4326, spatial_index=False))
+    source: Mapped[str]
+    source_id: Mapped[str]
+    place_source_id: Mapped[int] = mapped_column(ForeignKey("place_source.id"))
+
+
+class GazetteerHead(Table):
+    """A number that rises whenever a name or place that the geocoder knows changes."""
+
+    __tablename__ = "gazetteer_head"
+
+    single: Mapped[bool] = mapped_column(Boolean, primary_key=True, server_default="true")
+    version: Mapped[int] = mapped_column(BigInteger)
+    at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class GeocodeJob(Table):
+    """A file of addresses to be found in the background; deleted some days after it was sent."""
+
+    __tablename__ = "geocode_job"
+    __table_args__ = (Index("ix_geocode_job_created_at", "created_at"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, server_default=text("gen_random_uuid()"))
+    caller: Mapped[str]
+    status: Mapped[JobStatus] = mapped_column(server_default="waiting")
+    file_name: Mapped[str]
+    options: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    input: Mapped[bytes | None] = mapped_column(deferred=True)
+    output: Mapped[bytes | None] = mapped_column(deferred=True)
+    rows_total: Mapped[int] = mapped_column(server_default="0")
+    rows_done: Mapped[int] = mapped_column(server_default="0")
+    rows_failed: Mapped[int] = mapped_column(server_default="0")
+    problem: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
 
 
 class Household(Table):
@@ -95,6 +165,19 @@ class Dwelling(Attributes, Table):
         ),
         Index("ix_dwelling_point", "point", postgresql_using="gist"),
         Index("ix_dwelling_unit_id_hamlet_id", "unit_id", "hamlet_id"),
+        Index(
+            "ix_dwelling_hamlet_id_house_key",
+            "hamlet_id",
+            text("house_key(house_number)"),
+            postgresql_where=text("status = 'current'"),
+        ),
+        Index(
+            "ix_dwelling_unit_id_street_house_key",
+            "unit_id",
+            "street",
+            text("house_key(house_number)"),
+            postgresql_where=text("status = 'current' AND street IS NOT NULL"),
+        ),
     )
 
     code: Mapped[str] = mapped_column(primary_key=True)

@@ -69,6 +69,32 @@ class Method(StrEnum):
     VIDEO_CALL = "video_call"
 
 
+class PlaceKind(StrEnum):
+    """What the geocoder knows beside units, hamlets and homes."""
+
+    ROAD = "road"
+    """One road in one commune."""
+    POI = "poi"
+    """A school, market, bridge …: whatever people name to be found."""
+
+
+class PlaceSourceKind(StrEnum):
+    """What a file of places held."""
+
+    HAMLETS = "hamlets"
+    PLACES = "places"
+    OSM = "osm"
+
+
+class JobStatus(StrEnum):
+    """How far a file of addresses is."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
 # The forms of other registers' names: the national digital address (QĐ 392/QĐ-BTTTT), the police place id (draft
 # decree of 02/2026), and anything short of somebody else's.
 IDENTIFIER_FORMS = {

@@ -73,6 +73,8 @@ async def rename_hamlet(
                 key=name_key(plain),
                 valid_from=day,
                 predecessor_id=old.id,
+                point=old.point,
+                place_source_id=old.place_source_id,
                 source=f"key:{caller.id}",
             )
             session.add(wanted)

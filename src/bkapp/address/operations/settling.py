@@ -78,7 +78,7 @@ async def _succeed_hamlets(session: AsyncSession, today: date) -> int:
     made = await session.execute(
         text("""
             WITH ending AS (
-                SELECT h.id, h.name, h.qualifier, h.key, h.source, u.valid_to AS on_day, u.name AS commune,
+                SELECT h.id, h.name, h.qualifier, h.key, h.source, h.point, h.place_source_id, u.valid_to AS on_day, u.name AS commune,
                     -- the folded name without its kind (Xã, Thị trấn): folding keeps the length of a name in NFC
                     substr(u.folded, length(u.folded) - length(u.name) + 1) AS folded,
                     s.new_id AS unit_id
@@ -90,11 +90,12 @@ async def _succeed_hamlets(session: AsyncSession, today: date) -> int:
             closed AS (
                 UPDATE hamlet h SET valid_to = e.on_day FROM ending e
                 WHERE h.id = e.id AND h.valid_from < e.on_day RETURNING h.id)
-            INSERT INTO hamlet (unit_id, name, qualifier, key, valid_from, predecessor_id, source)
+            INSERT INTO hamlet
+                (unit_id, name, qualifier, key, valid_from, predecessor_id, source, point, place_source_id)
             SELECT e.unit_id, e.name,
                 CASE WHEN twins.n > 1 THEN e.commune ELSE e.qualifier END,
                 CASE WHEN twins.n > 1 THEN e.key || ' ' || e.folded ELSE e.key END,
-                e.on_day, e.id, e.source
+                e.on_day, e.id, e.source, e.point, e.place_source_id
             FROM ending e
             JOIN closed USING (id)
             JOIN LATERAL (SELECT count(*) AS n FROM ending o
