@@ -2,7 +2,7 @@
 
 import gc
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import structlog
 from litestar import Litestar, Router
@@ -11,11 +11,14 @@ from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, Contact, SecurityScheme, Tag
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from bkapp import pages
 from bkapp.access.guards import Authentication, asking, maybe_asking
 from bkapp.address.certificates import Signer
 from bkapp.address.controllers import CONTROLLERS
+from bkapp.address.operations.finding import Finder, open_finder
 from bkapp.address.public import PublicController
 from bkapp.address.queries import RESOLVE_MANY
 from bkapp.config import Settings, describe
@@ -28,10 +31,17 @@ from bkapp.units.controllers import UnitController
 log = structlog.get_logger("bkapp")
 
 
-def create_app(settings: Settings, sessions: Sessions, readers: Sessions, lookup: Lookup | None = None) -> Litestar:
+def create_app(
+    settings: Settings,
+    sessions: Sessions,
+    readers: Sessions,
+    lookup: Lookup | None = None,
+    finder: Finder | None = None,
+) -> Litestar:
     """The application on the given sessions: ``sessions`` for work that writes, ``readers`` for single statements.
 
-    ``lookup`` is a shorter way for the one statement that everything waits for; through ``readers`` when left out.
+    ``lookup`` is a shorter way for the one statement that everything waits for, ``finder`` one for searches; both go
+    through ``readers`` when left out.
     """
     return Litestar(
         route_handlers=[
@@ -65,6 +75,7 @@ def create_app(settings: Settings, sessions: Sessions, readers: Sessions, lookup
                 "sessions": sessions,
                 "readers": readers,
                 "lookup": lookup or lookup_through(readers, RESOLVE_MANY),
+                "finder": finder or open_finder(readers),
                 "signer": Signer.parse(settings.signing_keys),
                 "base_url": settings.base_url,
                 "error_page": error_page,
@@ -102,6 +113,7 @@ def openapi_config(settings: Settings) -> OpenAPIConfig:
             Tag("events", "The feed of changes"),
             Tag("units", "Administrative units through time"),
             Tag("hamlets", "Thôn, bản, tổ"),
+            Tag("geocoding", "Finding addresses as people write them"),
             Tag("certificates", "Signed statements about addresses"),
             Tag("site", "Health and metrics"),
         ],
@@ -114,16 +126,21 @@ def asgi(settings: Settings) -> ASGIApp:
     engine = open_engine(settings.database_url, pool_size=settings.pool_size)
     reading_engine = open_engine(settings.database_url, pool_size=settings.pool_size)
     lookups = Lookups(settings.database_url, RESOLVE_MANY)
-    app = create_app(settings, sessions_of(engine), readers_of(reading_engine), lookups)
+    readers = readers_of(reading_engine)
+    finder = open_finder(readers, settings.database_url, resolve=lookups)
+    app = create_app(settings, sessions_of(engine), readers, lookups, finder)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        # So that nobody waits for the names of the register; without a database they are loaded when there is one.
+        with suppress(DBAPIError, NoConnectionFree):
+            await finder.gazetteer()
         # What is loaded by now stays.  Looking through it again and again would stop every request for 0.1 s each time.
         gc.collect()
         gc.freeze()
         log.info("started", **describe(settings))
         yield
-        await lookups.close()
+        await finder.close()
         await engine.dispose()
         await reading_engine.dispose()
         log.info("stopped")

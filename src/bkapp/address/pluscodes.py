@@ -12,6 +12,7 @@ lies on the edge of a cell into the wrong one.
 
 import math
 from decimal import Decimal
+from typing import NamedTuple
 
 ALPHABET = "23456789CFGHJMPQRVWX"
 PAIR_DIGITS = 10
@@ -49,6 +50,68 @@ def encode(lon: float, lat: float, digits: int = PAIR_DIGITS) -> str:
         symbols += [ALPHABET[in_column], ALPHABET[in_row]]
     code = "".join(reversed(symbols))[:digits].ljust(8, "0")
     return f"{code[:8]}+{code[8:]}"
+
+
+class Cell(NamedTuple):
+    """The middle of a Plus Code's cell in degrees, and how far it reaches from there."""
+
+    lon: float
+    lat: float
+    half_width: float
+    half_height: float
+
+
+def decode(code: str) -> Cell:
+    """The cell of a full Plus Code such as ``7PH7CR22+22``; ``ValueError`` where it is none, or a short one."""
+    head, plus, tail = code.upper().partition("+")
+    digits = head.rstrip("0") + tail
+    if (
+        plus != "+"
+        or len(head) != 8
+        or len(digits) not in LENGTHS
+        or (tail and "0" in head)
+        or any(sign not in ALPHABET for sign in digits)
+    ):
+        raise ValueError(f"{code} is not a full Plus Code.")
+    row = column = 0
+    rows, columns = 180 * _LAT_STEPS, 360 * _LON_STEPS
+    height, width = 20 * _LAT_STEPS * 20, 20 * _LON_STEPS * 20
+    for place in range(0, min(len(digits), PAIR_DIGITS), 2):
+        height, width = height // 20, width // 20
+        row += ALPHABET.index(digits[place]) * height
+        column += ALPHABET.index(digits[place + 1]) * width
+    for sign in digits[PAIR_DIGITS:]:
+        height, width = height // 5, width // 4
+        in_row, in_column = divmod(ALPHABET.index(sign), 4)
+        row += in_row * height
+        column += in_column * width
+    if row >= rows or column >= columns:
+        raise ValueError(f"{code} lies outside the world.")
+    return Cell(
+        (column + width / 2) / _LON_STEPS - 180,
+        (row + height / 2) / _LAT_STEPS - 90,
+        width / 2 / _LON_STEPS,
+        height / 2 / _LAT_STEPS,
+    )
+
+
+def recover(short: str, lon: float, lat: float) -> str:
+    """The full Plus Code that a short one such as ``CR22+22`` means near a point: the nearest of that ending.
+
+    Open Location Code specification, "Recovering short codes"; ``ValueError`` where it is no short code.
+    """
+    head, plus, tail = short.upper().partition("+")
+    if plus != "+" or len(head) not in {2, 4, 6} or any(sign not in ALPHABET for sign in head + tail):
+        raise ValueError(f"{short} is not a short Plus Code.")
+    missing = 8 - len(head)
+    size = 20.0 ** (2 - missing // 2)
+    near = encode(lon, lat, PAIR_DIGITS)[:missing]
+    cell = decode(f"{near}{head}+{tail}")
+    around_lat = min(
+        (cell.lat + step for step in (-size, 0, size) if -90 <= cell.lat + step <= 90), key=lambda one: abs(one - lat)
+    )
+    around_lon = min((cell.lon + step for step in (-size, 0, size)), key=lambda one: abs(one - lon))
+    return encode(around_lon, around_lat, len(head) + missing + len(tail))
 
 
 def vpostcode(postcode: str, lon: float, lat: float) -> str:

@@ -1,0 +1,492 @@
+"""Which place a text means: every place that it names is asked how much of the text it explains.
+
+A place explains its own name, and the names of all units it lies or lay in, whatever their order and time.  What it
+does not explain counts against it, so "Thôn Nà Ít, xã Cao Tân" is the commune Cao Tân with something unknown in it,
+rather than a hamlet Nà Ít somewhere else.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from itertools import pairwise
+from math import exp
+from typing import NamedTuple
+from unicodedata import normalize
+
+from msgspec import Struct
+
+from bkapp.address.geocoding.gazetteer import Gazetteer, Unit
+from bkapp.address.geocoding.mentions import (
+    Found,
+    Mention,
+    Number,
+    edges,
+    exact,
+    mask,
+    misspelt,
+    misspelt_numbered,
+    misspelt_words,
+    numbers_in,
+    partial,
+    road_in,
+    sounding,
+    with_kinds,
+    words_at,
+)
+from bkapp.address.geocoding.normalise import Tokens
+from bkapp.address.geocoding.results import Era, Level
+from bkapp.address.geocoding.words import ELSEWHERE, Role, Word
+from bkapp.address.rules import metres_between
+
+# What a word explains is counted in letters; a house number counts as much as this many.
+NUMBER_WEIGHT = 3.0
+# A piece between commas that names nothing we know and has no word of addresses in it is somebody's name or a shop's.
+ASIDE = 0.2
+WRONG_LEVEL = 0.6  # "huyện Ngân Sơn" for the commune Ngân Sơn
+WRONG_KIND = 0.94  # "xã Nà Phặc" for the town
+FORMER = 0.995
+WELL_EXPLAINED = 0.985
+MOST_HAMLETS = 80
+MOST_HYPOTHESES = 12
+SAME_MARKS = 0.03
+OWN_COMMUNE = 0.06
+NEAR_METRES = 10_000
+NEAR_BONUS = 0.04
+# Two places this far apart in what they explain are told apart with odds of e to one.
+CLOSE_CALL = 0.015
+LEAST = 0.15
+
+
+class Used(NamedTuple):
+    """A mention and what it was taken for: the hypothesis' own name, or a unit it lies in."""
+
+    mention: Mention
+    weight: float  # letters explained, less for mistakes and kinds that do not fit
+    mask: int
+    unit: Unit | None
+    own: bool
+    former: bool
+
+
+class Hypothesis(Struct):
+    """One place that a text may mean, before the register is asked for the house."""
+
+    level: Level
+    index: int  # of the hamlet, street or place; the id of the unit
+    support: frozenset[int]
+    today: Unit | None
+    lon: float
+    lat: float
+    used: list[Used] = []
+    explained: float = 0
+    weight: float = 0
+    likeness: float = 1.0
+    prior: float = 0
+    has_commune: bool = False
+    taken: int = 0
+    unmatched: tuple[tuple[int, int], ...] = ()
+    rank: float = 0
+    elsewhere: bool = False
+
+    @property
+    def coverage(self) -> float:
+        return self.explained / self.weight if self.weight else 0
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """What makes it another place than another hypothesis; a commune is the same under its old and new name."""
+        if self.level is Level.COMMUNE and self.today is not None:
+            return ("unit", self.today.row.id)
+        return ("unit" if self.level in {Level.DISTRICT, Level.PROVINCE} else self.level, self.index)
+
+
+class Search(Struct):
+    """A text with everything that it may mean, best first."""
+
+    tokens: Tokens
+    found: Found
+    hypotheses: list[Hypothesis]
+    numbers: list[Number | None]  # of each hypothesis, the house that the text names
+
+
+def search(
+    gazetteer: Gazetteer, tokens: Tokens, *, typing: bool = False, near: tuple[float, float] | None = None
+) -> Search:
+    """Everything a text may mean.  ``typing``: it may end in the middle of a name.  ``near`` is (lon, lat)."""
+    places = edges(tokens)
+    fillers = words_at(tokens, places)
+    mentions = exact(gazetteer, tokens, places)
+    if typing:
+        mentions += partial(gazetteer, tokens, mentions)
+    scorer = _Scorer(gazetteer, tokens, fillers, near)
+    hypotheses = scorer.score(mentions)
+    if not hypotheses or hypotheses[0].coverage < WELL_EXPLAINED:
+        mentions += sounding(gazetteer, tokens)
+        hypotheses = scorer.score(mentions)
+    if not hypotheses or hypotheses[0].unmatched or hypotheses[0].coverage < WELL_EXPLAINED - 0.04:
+        covered = hypotheses[0].taken if hypotheses else 0
+        scorer.fillers += misspelt_words(tokens, covered)
+        hypotheses = _guess(scorer, mentions, covered)
+        if hypotheses and hypotheses[0].unmatched:
+            # What looked understood may be a part of something longer that is misspelt.
+            firm = [used for used in hypotheses[0].used if not used.own and used.mention.end - used.mention.begin > 5]
+            again = sum(used.mask for used in firm if used.mention.similarity == 1)
+            if again != covered:
+                hypotheses = _guess(scorer, mentions, again)
+        if scorer.numbers and not any(hypothesis.level is Level.HAMLET for hypothesis in hypotheses[:1]):
+            mentions += misspelt_numbered(gazetteer, tokens)
+            hypotheses = scorer.score(mentions)
+    found = Found(mentions, scorer.fillers, scorer.numbers, scorer.road[2] if scorer.road else None)
+    numbers = [scorer.number_of(hypothesis, hypothesis.taken) for hypothesis in hypotheses[:MOST_HYPOTHESES]]
+    return Search(tokens, found, hypotheses[:MOST_HYPOTHESES], numbers)
+
+
+def _guess(scorer: "_Scorer", mentions: list[Mention], covered: int) -> list[Hypothesis]:
+    """Add to ``mentions`` what the letters that are not ``covered`` may have been meant for, and score again."""
+    gazetteer, tokens = scorer.gazetteer, scorer.tokens
+    mentions += misspelt(gazetteer, tokens, covered, gazetteer.unit_names)
+    mentions += misspelt(gazetteer, tokens, covered, _hamlets_named_around(gazetteer, mentions))
+    return scorer.score(mentions)
+
+
+def _hamlets_named_around(gazetteer: Gazetteer, mentions: Iterable[Mention]) -> list[str]:
+    """The names of hamlets to compare a misspelt one with: of the communes that are named, else of the districts."""
+    units = {uid for mention in mentions for uid in (*mention.name.units, *mention.name.former) if not mention.partial}
+    for role in (Role.COMMUNE, Role.DISTRICT):
+        named = [uid for uid in units if gazetteer.units[uid].role is role]
+        if named:
+            return sorted({name for uid in named[:12] for name in gazetteer.names_in(uid)})
+    return gazetteer.hamlet_names
+
+
+class _Scorer:
+    """Scores the places that mentions name, for one text."""
+
+    def __init__(
+        self,
+        gazetteer: Gazetteer,
+        tokens: Tokens,
+        fillers: list[tuple[int, int, Word]],
+        near: tuple[float, float] | None,
+    ) -> None:
+        self.gazetteer = gazetteer
+        self.tokens = tokens
+        self.fillers = fillers
+        self.near = near
+        self.numbers = numbers_in(tokens, fillers)
+        self.road = road_in(tokens)
+        self.asides: list[bool] = []
+        self.free_fillers: list[int] = []
+        self.elsewhere = _elsewhere(tokens)
+
+    def score(self, mentions: Sequence[Mention]) -> list[Hypothesis]:
+        mentions = with_kinds(mentions, self.fillers)
+        self.asides = _asides(self.tokens, mentions, self.fillers)
+        self.free_fillers = _free(self.fillers, self.tokens.stops)
+        candidates = ((hypothesis, self._usable(hypothesis, mentions)) for hypothesis in self._candidates(mentions))
+        usable = [(hypothesis, used) for hypothesis, used in candidates if any(one.own for one in used)]
+        if len(usable) > MOST_HYPOTHESES:
+            # Explaining is the dear part, so only those get there that could come first.
+            usable.sort(key=lambda pair: -sum(used.weight for used in pair[1]))
+            del usable[2 * MOST_HYPOTHESES :]
+        hypotheses = [self._explain(hypothesis, used) for hypothesis, used in usable]
+        hypotheses.sort(key=lambda hypothesis: -hypothesis.rank)
+        if self.tokens.marked:
+            for hypothesis in hypotheses[:MOST_HYPOTHESES]:
+                if hypothesis.rank > hypotheses[0].rank - CLOSE_CALL and self._same_marks(hypothesis):
+                    hypothesis.prior += SAME_MARKS
+                    hypothesis.rank += SAME_MARKS
+            hypotheses.sort(key=lambda hypothesis: -hypothesis.rank)
+        seen: set[tuple[str, int]] = set()
+        best = []
+        for hypothesis in hypotheses:
+            if hypothesis.place not in seen:
+                seen.add(hypothesis.place)
+                best.append(hypothesis)
+        return best
+
+    def _candidates(self, mentions: Sequence[Mention]) -> list[Hypothesis]:
+        gazetteer = self.gazetteer
+        units = {uid for mention in mentions for uid in (*mention.name.units, *mention.name.former)}
+        hamlets = {index for mention in mentions for index in mention.name.hamlets}
+        if len(hamlets) > 1:
+            # Hamlets of one name are in many communes; where a commune is named, only its own can be meant.
+            # A name that is a district's too (Chợ Đồn) says nothing, unless xã stands before it.
+            communes = {
+                uid
+                for mention in mentions
+                for uid in (*mention.name.units, *mention.name.former)
+                if (mention.before is not None and Role.COMMUNE in mention.before.roles)
+                or all(gazetteer.units[one].role is Role.COMMUNE for one in mention.name.units)
+            }
+            inside = {index for index in hamlets if not communes.isdisjoint(gazetteer.hamlet_support[index])}
+            if not inside and len(hamlets) > MOST_HAMLETS:
+                inside = {index for index in hamlets if not units.isdisjoint(gazetteer.hamlet_support[index])}
+            hamlets = inside or hamlets
+            if len(hamlets) > 4 * MOST_HAMLETS:
+                hamlets = set(sorted(hamlets)[: 4 * MOST_HAMLETS])
+        found = [self._unit(uid) for uid in units]
+        for index in hamlets:
+            row = gazetteer.hamlets[index]
+            found.append(
+                Hypothesis(
+                    Level.HAMLET, index, gazetteer.hamlet_support[index], gazetteer.units[row.unit_id], row.lon, row.lat
+                )
+            )
+        for index in {index for mention in mentions for index in mention.name.streets}:
+            street = gazetteer.streets[index]
+            today = gazetteer.units[street.unit_id]
+            found.append(Hypothesis(Level.STREET, index, today.around, today, street.lon, street.lat))
+        for index in {index for mention in mentions for index in mention.name.places}:
+            place = gazetteer.places[index]
+            today = gazetteer.units[place.unit_id]
+            found.append(Hypothesis(Level.PLACE, index, today.around, today, place.lon, place.lat))
+        return found
+
+    def _unit(self, uid: int) -> Hypothesis:
+        unit = self.gazetteer.units[uid]
+        level = {Role.COMMUNE: Level.COMMUNE, Role.DISTRICT: Level.DISTRICT}.get(unit.role, Level.PROVINCE)
+        return Hypothesis(level, uid, unit.support, unit.today, unit.row.lon, unit.row.lat)
+
+    # --- explaining ---
+
+    def _usable(self, hypothesis: Hypothesis, mentions: Sequence[Mention]) -> list[Used]:
+        """What the mentions are to a hypothesis, those left out that are about something else."""
+        units, support, level, index = self.gazetteer.units, hypothesis.support, hypothesis.level, hypothesis.index
+        leaf = level in _LEAVES
+        found = []
+        for mention in mentions:
+            begin, end, name, similarity, before, _ = mention
+            value, best, own, was = 0.0, None, False, False
+            if leaf and index in (
+                name.hamlets if level is Level.HAMLET else name.streets if level is Level.STREET else name.places
+            ):
+                value, own = similarity * _agreement(before, level, None), True
+            for uid in name.units:
+                if uid in support:
+                    unit = units[uid]
+                    its_own = not leaf and uid == index
+                    fit = similarity * _agreement(before, level, unit) + (0.0005 if its_own else 0)
+                    if fit > value:
+                        value, best, own, was = fit, unit, its_own, False
+            for uid in name.former:
+                if uid in support and similarity * FORMER > value:
+                    value, best, own, was = similarity * FORMER, units[uid], not leaf and uid == index, True
+            if value:
+                found.append(Used(mention, value * (end - begin), mask(begin, end), best, own, was))
+        return found
+
+    def _explain(self, hypothesis: Hypothesis, usable: list[Used]) -> Hypothesis:
+        first = max((used for used in usable if used.own), key=lambda used: used.weight)
+        chosen, taken, explained, letters = [first], first.mask, first.weight, first.mask.bit_count()
+        for used in sorted(usable, key=lambda used: (-used.weight, used.mention.begin)):
+            if not used.own and not used.mask & taken:
+                chosen.append(used)
+                taken |= used.mask
+                explained += used.weight
+                letters += used.mask.bit_count()
+        number = self.number_of(hypothesis, taken)
+        hypothesis.used = chosen
+        hypothesis.taken = taken
+        hypothesis.likeness = first.mention.similarity
+        hypothesis.has_commune = hypothesis.level is Level.COMMUNE or any(
+            used.unit is not None and used.unit.role is Role.COMMUNE for used in chosen
+        )
+        hypothesis.explained = explained
+        rest, hypothesis.unmatched = self._unexplained(taken, number)
+        hypothesis.weight = letters + rest
+        hypothesis.elsewhere = any(not foreign & taken for foreign in self.elsewhere)
+        hypothesis.prior = self._prior(hypothesis, first)
+        hypothesis.rank = hypothesis.coverage + hypothesis.prior
+        return hypothesis
+
+    def number_of(self, hypothesis: Hypothesis, taken: int) -> Number | None:
+        """The number that would be the house's: a marked one, else the first that is part of no name."""
+        if self.road is not None:
+            taken |= mask(*self.road[:2])
+        free = [number for number in self.numbers if not taken & mask(number.begin, number.end)]
+        return next((number for number in free if number.marked), free[0] if free else None)
+
+    def _unexplained(self, taken: int, number: Number | None) -> tuple[float, tuple[tuple[int, int], ...]]:
+        """How much of the text is left over, and where."""
+        if number is not None:
+            taken |= mask(number.begin, number.end)
+        for filler in self.free_fillers:
+            if not filler & taken:
+                taken |= filler
+        rest, left = 0.0, []
+        for token, aside in zip(self.tokens.items, self.asides, strict=True):
+            whole = mask(token.at, token.until)
+            free = whole & ~taken
+            if free:
+                left.append((token.at, token.until))
+                if token.number and len(token.key) >= 5:
+                    rest += 0.3  # a postcode, the number of some paper
+                else:
+                    rest += free.bit_count() * (ASIDE if aside else 1)
+        return rest, tuple(left)
+
+    def _prior(self, hypothesis: Hypothesis, first: Used) -> float:
+        """What decides between places that explain the same."""
+        prior = 0.0
+        if hypothesis.level is Level.PROVINCE:
+            prior += 0.03
+        elif hypothesis.level is Level.DISTRICT:
+            prior += 0.02
+        elif hypothesis.level is Level.COMMUNE and first.unit is not None:
+            # today's commune, unless something in the text is of another time
+            old = any(
+                used.unit is not None and used.unit.row.valid_to is not None and used is not first
+                for used in hypothesis.used
+            )
+            ended = first.unit.row.valid_to is not None
+            prior += 0.01 + (0.002 if old == ended else 0)
+            prior -= 0.01 if first.former else 0
+        elif hypothesis.level is Level.PLACE:
+            prior -= 0.01
+        elif hypothesis.level is Level.HAMLET:
+            # Of two hamlets of one name that a merger put into one commune, the one whose own commune is named.
+            home = self.gazetteer.hamlets[hypothesis.index].former_unit_id
+            if any(home in used.mention.name.units or home in used.mention.name.former for used in hypothesis.used):
+                old = any(used.unit is not None and used.unit.row.valid_to is not None for used in hypothesis.used)
+                prior += OWN_COMMUNE if old else OWN_COMMUNE / 4
+        if first.mention.partial:
+            prior += {Level.PROVINCE: -0.03, Level.DISTRICT: -0.01}.get(hypothesis.level, 0)
+        if self.near is not None:
+            away = metres_between(*self.near, hypothesis.lon, hypothesis.lat)
+            prior += NEAR_BONUS * exp(-away / NEAR_METRES)
+        return prior
+
+    def _same_marks(self, hypothesis: Hypothesis) -> bool:
+        """Whether the marks are those of the name too; where a tone stands in its syllable does not count."""
+        first = hypothesis.used[0]
+        written = self.tokens.written(first.mention.begin, first.mention.end)
+        return f" {marks(written)} " in f" {marks(name_of(self.gazetteer, hypothesis))} "
+
+
+def _agreement(before: Word | None, level: Level, unit: Unit | None) -> float:
+    """How well the kind in front of a name fits what it is taken for."""
+    if before is None or Role.NOISE in before.roles:
+        return 1.0
+    if unit is None:
+        if level is Level.HAMLET:
+            fits = {Role.HAMLET, Role.HOUSE}
+        elif level is Level.STREET:
+            fits = {Role.ROAD, Role.ALLEY, Role.HOUSE, Role.KILOMETRE}
+        else:
+            fits = {Role.HAMLET, Role.HOUSE, Role.ROAD, Role.ALLEY}
+        return 1.0 if fits & {*before.roles} else WRONG_LEVEL
+    if unit.role not in before.roles:
+        return 1.0 if before.roles == (Role.HOUSE,) else WRONG_LEVEL
+    return 1.0 if len(before.roles) > 1 or unit.kind == before.kind else WRONG_KIND
+
+
+def _asides(tokens: Tokens, mentions: Sequence[Mention], fillers: Sequence[tuple[int, int, Word]]) -> list[bool]:
+    """For each token, whether it is in a piece between commas that nothing says to be of an address."""
+    spoken = [mention.begin for mention in mentions]
+    spoken += [begin for begin, _, word in fillers if {*word.roles} != {Role.NOISE}]
+    bounds = (0, *tokens.stops, len(tokens.joined) + 1)
+    aside = {begin: not any(begin <= place < end for place in spoken) for begin, end in pairwise(bounds)}
+    current = False
+    found = []
+    for token in tokens.items:
+        current = aside.get(token.at, current)
+        found.append(current)
+    return found
+
+
+def _free(fillers: Sequence[tuple[int, int, Word]], stops: Sequence[int]) -> list[int]:
+    """The words that need no explanation.  Right behind a kind they do: in "thôn Là Mới" they are a name."""
+    named = -1
+    free = []
+    for begin, end, word in sorted(fillers, key=lambda filler: (filler[0], -filler[1])):
+        if begin < named or (begin == named and begin not in stops):
+            named = max(named, end)
+            continue
+        free.append(mask(begin, end))
+        if _PLACE_KINDS & {*word.roles}:
+            named = end
+    return free
+
+
+_PLACE_KINDS = frozenset({Role.HAMLET, Role.COMMUNE, Role.DISTRICT, Role.PROVINCE})
+
+
+def _elsewhere(tokens: Tokens) -> list[int]:
+    """Where another province is named."""
+    starts = [token.at for token in tokens.items] + [len(tokens.joined)]
+    return [
+        mask(begin, end)
+        for index, begin in enumerate(starts)
+        for end in starts[index + 1 : index + 5]
+        if tokens.joined[begin:end] in ELSEWHERE
+    ]
+
+
+_LEAVES = frozenset({Level.HAMLET, Level.STREET, Level.PLACE})
+
+
+@lru_cache(maxsize=20_000)
+def marks(text: str) -> str:
+    """Letters with their marks in an order that does not depend on where in a syllable the tone was written."""
+    return " ".join(
+        "".join(sorted(normalize("NFD", word.lower()))) for word in text.replace("-", " ").replace(".", " ").split()
+    )
+
+
+def name_of(gazetteer: Gazetteer, hypothesis: Hypothesis) -> str:
+    """What the register calls a hypothesis' place."""
+    match hypothesis.level:
+        case Level.HAMLET:
+            return gazetteer.hamlets[hypothesis.index].full_name
+        case Level.STREET:
+            return gazetteer.streets[hypothesis.index].name
+        case Level.PLACE:
+            return gazetteer.places[hypothesis.index].name
+    return gazetteer.units[hypothesis.index].row.full_name
+
+
+# --- from what is explained to a chance ---------------------------------------------------------------------------
+
+
+def chances(hypotheses: Sequence[Hypothesis], houses: Sequence[bool | None]) -> list[float]:
+    """The chance of each hypothesis to be what was meant, 0 to 1.
+
+    ``houses`` says of each whether the register has the house that the text names; None where it names none.
+    """
+    plain: list[float] = []
+    ranks: list[float] = []
+    for hypothesis, house in zip(hypotheses, houses, strict=True):
+        number = 0.0 if house is None else NUMBER_WEIGHT
+        coverage = (hypothesis.explained + (number if house else 0)) / (hypothesis.weight + number)
+        chance = coverage**1.3 * (1 - 0.35 * (1 - hypothesis.likeness))
+        if not hypothesis.has_commune and hypothesis.level in {Level.HAMLET, Level.STREET, Level.PLACE}:
+            chance *= 0.97
+        if hypothesis.elsewhere:
+            chance *= 0.25
+        plain.append(min(chance, 1.0))
+        ranks.append(coverage + hypothesis.prior)
+    if not plain:
+        return []
+    best = max(ranks)
+    odds = [exp((rank - best) / CLOSE_CALL) for rank in ranks]
+    total = sum(odds)
+    return [chance * odd / total for chance, odd in zip(plain, odds, strict=True)]
+
+
+def era_of(hypothesis: Hypothesis) -> Era:
+    """The time whose units a text names."""
+    old = new = before = False
+    for used in hypothesis.used:
+        if used.former:
+            before = True
+        elif used.unit is not None:
+            ended = used.unit.row.valid_to is not None
+            namesakes = {uid for uid in used.mention.name.units if uid in hypothesis.support}
+            if len(namesakes) > 1 and used.mention.before is None:
+                continue  # the name was and is in use
+            old, new = old or ended, new or not ended
+    if before:
+        return Era.MIXED if new else Era.BEFORE_2020
+    if old:
+        return Era.MIXED if new else Era.BEFORE_2025
+    return Era.TODAY if new else Era.ANY
