@@ -7,7 +7,16 @@ from msgspec import Struct
 
 from bkapp.address.geocoding.gazetteer import Gazetteer, HamletRow, Unit
 from bkapp.address.geocoding.mentions import Number
-from bkapp.address.geocoding.ranking import LEAST, Hypothesis, Search, chances, era_of, name_of
+from bkapp.address.geocoding.ranking import (
+    LEAST,
+    LEAST_WITH_EVIDENCE,
+    Hypothesis,
+    Search,
+    chances,
+    era_of,
+    evidence,
+    name_of,
+)
 from bkapp.address.geocoding.results import Answer, Grade, Level, Match, Part, UnitName
 
 COUNTRY = "Việt Nam"
@@ -41,7 +50,8 @@ def answer_of(
     order = sorted(range(len(sure)), key=lambda place: -sure[place])
     # What is much less likely than the best match is not worth a line on a small screen, unless one is still typing.
     kept = [place for place in order if typing or sure[place] >= max(0.02, sure[order[0]] / 50)]
-    if not kept or (not typing and sum(sure) < LEAST):
+    least = LEAST_WITH_EVIDENCE if kept and evidence(found.hypotheses[kept[0]]) > 1 else LEAST
+    if not kept or (not typing and sum(sure) < least):
         reason = "not_here" if any(hypothesis.elsewhere for hypothesis in found.hypotheses) else "no_name"
         return Answer(text, (), reason, _REASONS[reason])
     matches: list[Match] = []

@@ -16,6 +16,7 @@ from bkapp.address.geocoding.normalise import keys_of, squeeze
 from bkapp.address.geocoding.words import HAMLET_KINDS, SYLLABLES, WORDS, Role, road_reference
 from bkapp.units.names import fold
 
+BAC_THAI = ("06", "19")  # from 1965 to 1996 Bắc Kạn and Thái Nguyên were the province Bắc Thái
 SHORTEST_FUZZY = 4  # letters; among shorter names everything is one mistake away from everything
 
 
@@ -167,49 +168,40 @@ class Gazetteer:
         self._support()
 
     def _support(self) -> None:
-        """What is true of a place in a unit: its own line upwards in its time and today's; of a unit of today also the
-        districts and the province that its communes were in."""
-        elders: dict[int, set[int]] = defaultdict(set)
-        for unit in self.units.values():
-            today = unit.today
-            if today is None:
-                continue
-            line = {up.row.id for up in (unit, unit.district, unit.province, today, today.province) if up}
-            unit.support = frozenset(line)
-            if today is not unit:
-                elders[today.row.id] |= {up.row.id for up in (unit.district, unit.province) if up}
-        for unit_id, more in elders.items():
-            self.units[unit_id].support |= more
+        """What is true of a place in a unit: its own line upwards in its time and today's; of a commune of today also
+        the districts and the province that its communes were in."""
+        communes = [unit for unit in self.units.values() if unit.today is not None]
+        for unit in communes:
+            unit.support = self._line(unit) | self._line(unit.today)
+        for unit in communes:
+            if unit.today is not unit and unit.today is not None:
+                unit.today.support |= self._line(unit) - {unit.row.id}
+        for unit in communes:
+            # Xã Vân Tùng that became Thị trấn Vân Tùng is true of the town's places too.
+            unit.support |= {other.row.id for other in communes if _same_under_another_kind(unit, other)}
+        for unit in communes:
+            if unit.today is unit:
+                unit.around = unit.support.union(*(old.support for old in communes if old.today is unit))
         for unit in self.units.values():
             if unit.role is Role.DISTRICT:
-                below = [other for other in self.units.values() if other.district is unit and other is not unit]
-                provinces = {up.row.id for other in below for up in (other.today and other.today.province,) if up}
-                unit.support = frozenset({unit.row.id, unit.row.parent_id or 0, *provinces})
+                below = [other for other in communes if other.district is unit]
+                above = {
+                    up.row.id for other in below for up in (other.province, other.today and other.today.province) if up
+                }
+                unit.support = frozenset({unit.row.id, *above})
                 unit.hamlets = tuple(sorted({hamlet for other in below for hamlet in other.hamlets}))
             elif unit.role is Role.PROVINCE:
-                unit.support = frozenset({unit.row.id})
-        # a commune that ended before another one ended (Vân Tùng became a town) is true of its heirs' places too
-        for unit in self.units.values():
-            for other in self._same_place(unit):
-                unit.support |= {other.row.id}
+                # The province that took another one in explains its name: "Thái Nguyên (Bắc Kạn cũ)".
+                joined = {
+                    other.province.row.id
+                    for other in communes
+                    if other.province and other.today and other.today.province is unit
+                }
+                unit.support = frozenset({unit.row.id, *joined})
 
-        for unit in self.units.values():
-            if unit.today is unit:
-                unit.around = unit.support.union(*(old.support for old in self.units.values() if old.today is unit))
-
-    def _same_place(self, unit: Unit) -> list[Unit]:
-        """Communes with this one's code and name under another kind, before or after it."""
-        if unit.role is not Role.COMMUNE:
-            return []
-        return [
-            other
-            for other in self.units.values()
-            if other is not unit
-            and other.row.code == unit.row.code
-            and other.row.name == unit.row.name
-            and other.today is unit.today
-            and other is not unit.today
-        ]
+    def _line(self, unit: Unit | None) -> frozenset[int]:
+        """A unit and those above it in its time."""
+        return frozenset(up.row.id for up in (unit, unit.district, unit.province) if up) if unit else frozenset()
 
     def _support_of(self, hamlet: HamletRow) -> frozenset[int]:
         today = self.units[hamlet.unit_id]
@@ -241,14 +233,21 @@ class Gazetteer:
             if not own and unit.row.id not in known.units and unit.row.id not in known.former:
                 (known.former if alias.former else known.units).append(unit.row.id)
         for unit in self.units.values():
-            if unit.role is not Role.COMMUNE:
+            words = fold(unit.row.name).split()
+            if unit.role is not Role.COMMUNE or len(words) > 2:
                 initials, kind = (
-                    "".join(word[0] for word in fold(text).split()) for text in (unit.row.name, unit.row.kind)
+                    "".join(word[0] for word in words),
+                    "".join(word[0] for word in fold(unit.kind).split()),
                 )
                 for form in (initials, kind + initials):
                     name = self._call(form, "")
                     name.units.append(unit.row.id)
                     name.short = True
+            if len(words) > 3:  # Phường Nguyễn Thị Minh Khai is Phường Minh Khai to its people
+                self._call(squeeze(" ".join(words[-2:])), "").units.append(unit.row.id)
+        for code in BAC_THAI:
+            provinces = [unit for unit in self.units.values() if unit.row.code == code]
+            self._call(squeeze("Bắc Thái"), "Bắc Thái").former.extend(unit.row.id for unit in provinces)
 
     def _name_hamlets(self) -> None:
         self._names_of_hamlet: list[list[str]] = []
@@ -305,6 +304,16 @@ class Gazetteer:
         return found
 
 
+def _same_under_another_kind(one: Unit, other: Unit) -> bool:
+    return (
+        one is not other
+        and one.row.code == other.row.code
+        and one.row.name == other.row.name
+        and one.today is other.today
+        and other is not one.today
+    )
+
+
 def street_key(name: str) -> str:
     """The key of a street: without its kind, a numbered road by its class and number."""
     return _road_key(squeeze(name))
@@ -320,9 +329,14 @@ def _road_key(form: str) -> str:
     return form
 
 
-_ROMAN = dict(
-    enumerate(["i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x", "xi", "xii", "xiii", "xiv", "xv"], 1)
-)
+_ARABIC = {
+    roman: str(number)
+    for number, roman in enumerate(
+        "i ii iii iv v vi vii viii ix x xi xii xiii xiv xv".split(),  # noqa: SIM905  (fifteen strings are no clearer)
+        1,
+    )
+}
+_ROMAN = {arabic: roman for roman, arabic in _ARABIC.items()}
 
 
 def hamlet_forms(name: str) -> tuple[bool, set[str]]:
@@ -330,7 +344,7 @@ def hamlet_forms(name: str) -> tuple[bool, set[str]]:
     every kind in use.
 
     ``Thôn Nà Ít`` is found by ``nait``, ``Tổ 8A`` by ``to8a``, ``tdp8a``, ``todanphoso8a`` and more, ``Bản Cuôn`` by
-    ``bancuon`` and ``cuon``: Bản is a kind to some and a part of the name to others.
+    ``bancuon`` and ``cuon``: Bản is a kind to some and a part of the name to others.  ``Nà Cà 2`` is ``Nà Cà II`` too.
     """
     words = keys_of(name)
     kind, rest = "", words
@@ -341,17 +355,19 @@ def hamlet_forms(name: str) -> tuple[bool, set[str]]:
             break
     if len(rest) > 1 and rest[0] == "so" and rest[1][0].isdigit():
         rest = rest[1:]
-    bare, whole = "".join(rest), "".join(words)
-    if kind and bare[0].isdigit():
-        number = bare.lstrip("0") or "0"
-        numbers = {number}
-        if number.isdigit() and int(number) in _ROMAN:
-            numbers.add(_ROMAN[int(number)])
+    last = rest[-1].lstrip("0") or rest[-1]
+    numbers = {last}
+    if last in _ROMAN:
+        numbers.add(_ROMAN[last])
+    elif last in _ARABIC and (len(last) > 1 or (kind and len(rest) == 1)):
+        numbers.add(_ARABIC[last])
+    if kind and len(rest) == 1 and any(number[0].isdigit() for number in numbers):
         forms = HAMLET_KINDS[kind]
         return True, {f"{squeeze(form)}{so}{one}" for form in forms for so in ("", "so") for one in numbers}
+    bares = {"".join((*rest[:-1], number)) for number in numbers}
     if kind == "thon" and words[0] == "ban":
-        return False, {bare, whole} if len(bare) > 2 else {whole}
-    return False, {bare} if len(bare) > 1 else {whole}
+        return False, {form for bare in bares for form in (bare, f"ban{bare}") if len(form) > 2}
+    return False, bares if min(map(len, bares)) > 1 else {"".join(words)}
 
 
 # --- sound ------------------------------------------------------------------------------------------------------

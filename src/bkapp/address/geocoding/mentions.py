@@ -200,7 +200,7 @@ def misspelt_numbered(gazetteer: Gazetteer, tokens: Tokens) -> list[Mention]:
         for first in range(max(0, index - 3), index):
             begin = items[first].at
             written = tokens.joined[begin : token.at]
-            if any(item.number for item in items[first:index]) or written in _NUMBERED:
+            if any(item.number for item in items[first:index]) or written in WORDS:
                 continue
             allowed = 1 if len(written) < 6 else 2
             for form, distance, _ in extract(written, _NUMBERED, scorer=OSA.distance, score_cutoff=allowed, limit=3):

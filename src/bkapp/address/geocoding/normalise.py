@@ -99,15 +99,30 @@ _TEN_DIGITS = re.compile(r"(?:\d[\s.-]?){9}")
 _MARKS = re.compile("[^\x00-\x7f]")
 
 
+# UTF-8 that a program took for Windows-1252: "xÃ£" for "xã".
+_UTF8_MANGLED = re.compile(r"[ÃÄ][^\sA-Za-z]|á[º»]")
+
+
 def clean(text: str) -> str:
-    """One line of NFC text without what cannot be seen; letters mangled through TCVN3 are repaired."""
+    """One line of NFC text without what cannot be seen; letters mangled by encodings are repaired."""
+    if _UTF8_MANGLED.search(text):
+        text = _from_utf8(text)
     text = _CONTROL.sub(" ", _BREAKS.sub(", ", text.strip()))
     if _ONLY_TCVN3.search(text) and not re.search("[\u0300-\u036f\u1ea0-\u1ef9ăđơưĂĐƠƯ]", text):
         text = _TCVN3_WORD.sub(lambda word: _from_tcvn3(word[0]), text)
     text = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text))
-    if "@" in text or _TEN_DIGITS.search(text):
+    if "://" not in text and ("@" in text or _TEN_DIGITS.search(text)):
         text = _CONTACTS.sub(" , ", text)
     return " ".join(text.split())
+
+
+def _from_utf8(text: str) -> str:
+    """The text as it was before its bytes were read as Windows-1252; as it is where that cannot have been."""
+    try:
+        # Of the five bytes that Windows-1252 leaves open programs make control characters.
+        return b"".join(sign.encode("cp1252" if sign > "\x9f" else "latin-1") for sign in text).decode()
+    except UnicodeError:
+        return text
 
 
 def _from_tcvn3(word: str) -> str:

@@ -48,6 +48,7 @@ _PAIR = re.compile(
 _SAID = re.compile(
     r"(?:\b(?:lat(?:itude)?|lon(?:g|gitude)?|lng|vĩ độ|kinh độ|t[oọ]ạ? độ|gps)\b\s*[:=]?)", re.IGNORECASE
 )
+_IN_LINK = re.compile(r"(-?\d{1,3}\.\d{3,})(?:,|%2C|/)\s*(-?\d{1,3}\.\d{3,})", re.IGNORECASE)
 _COMMAS = re.compile(r"(\d{1,3}),(\d{3,})\s*[;/\s]\s*(\d{1,3}),(\d{3,})")
 _SEXAGESIMAL = re.compile(
     r"([NSEW])?\s*(\d{1,3})\s*[°ºd]\s*(?:(\d{1,2}(?:\.\d+)?)\s*['′’]\s*)?"
@@ -57,7 +58,11 @@ _SEXAGESIMAL = re.compile(
 
 
 def coordinates(text: str) -> Position | None:
-    """The point that a text is: "22.147, 105.835", "22,147; 105,835", "22°08'49\"N 105°50'05\"E", either first."""
+    """The point that a text is: "22.147, 105.835", "22,147; 105,835", "22°08'49\"N 105°50'05\"E", either first; or
+    the one in a link to a map."""
+    if "://" in text:
+        link = _IN_LINK.search(text)
+        return _position(float(link[1]), float(link[2]), "", "") if link else None
     text = _SAID.sub(" ", text).strip().strip("()[]")
     commas = _COMMAS.fullmatch(text)
     if commas:

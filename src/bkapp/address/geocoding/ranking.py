@@ -53,7 +53,9 @@ NEAR_METRES = 10_000
 NEAR_BONUS = 0.04
 # Two places this far apart in what they explain are told apart with odds of e to one.
 CLOSE_CALL = 0.015
-LEAST = 0.15
+# Below these chances it is better to say nothing; with two things that speak for a place a longer text is a letter
+# or a label around it.
+LEAST, LEAST_WITH_EVIDENCE = 0.3, 0.1
 
 
 class Used(NamedTuple):
@@ -143,7 +145,10 @@ def search(
 def _guess(scorer: "_Scorer", mentions: list[Mention], covered: int) -> list[Hypothesis]:
     """Add to ``mentions`` what the letters that are not ``covered`` may have been meant for, and score again."""
     gazetteer, tokens = scorer.gazetteer, scorer.tokens
-    mentions += misspelt(gazetteer, tokens, covered, gazetteer.unit_names)
+    # What is some unit's name to the letter is not another one's with a mistake.
+    units = {(mention.begin, mention.end) for mention in mentions if mention.similarity == 1 and mention.name.units}
+    guessed = misspelt(gazetteer, tokens, covered, gazetteer.unit_names)
+    mentions += [mention for mention in guessed if (mention.begin, mention.end) not in units]
     mentions += misspelt(gazetteer, tokens, covered, _hamlets_named_around(gazetteer, mentions))
     return scorer.score(mentions)
 
@@ -190,9 +195,10 @@ class _Scorer:
             del usable[2 * MOST_HYPOTHESES :]
         hypotheses = [self._explain(hypothesis, used) for hypothesis, used in usable]
         hypotheses.sort(key=lambda hypothesis: -hypothesis.rank)
-        if self.tokens.marked:
+        if self.tokens.marked and hypotheses:
+            close = hypotheses[0].rank - CLOSE_CALL
             for hypothesis in hypotheses[:MOST_HYPOTHESES]:
-                if hypothesis.rank > hypotheses[0].rank - CLOSE_CALL and self._same_marks(hypothesis):
+                if hypothesis.rank > close and self._same_marks(hypothesis):
                     hypothesis.prior += SAME_MARKS
                     hypothesis.rank += SAME_MARKS
             hypotheses.sort(key=lambda hypothesis: -hypothesis.rank)
@@ -294,7 +300,8 @@ class _Scorer:
         hypothesis.explained = explained
         rest, hypothesis.unmatched = self._unexplained(taken, number)
         hypothesis.weight = letters + rest
-        hypothesis.elsewhere = any(not foreign & taken for foreign in self.elsewhere)
+        firm = sum(used.mask for used in chosen if used.mention.similarity == 1)
+        hypothesis.elsewhere = any(not foreign & firm for foreign in self.elsewhere)
         hypothesis.prior = self._prior(hypothesis, first)
         hypothesis.rank = hypothesis.coverage + hypothesis.prior
         return hypothesis
@@ -331,7 +338,12 @@ class _Scorer:
         if hypothesis.level is Level.PROVINCE:
             prior += 0.03
         elif hypothesis.level is Level.DISTRICT:
-            prior += 0.02
+            # There are no districts in today's province.
+            today = any(
+                used.unit is not None and used.unit.role is Role.PROVINCE and used.unit.row.valid_to is None
+                for used in hypothesis.used
+            )
+            prior += -0.02 if today else 0.02
         elif hypothesis.level is Level.COMMUNE and first.unit is not None:
             # today's commune, unless something in the text is of another time
             old = any(
@@ -341,6 +353,7 @@ class _Scorer:
             ended = first.unit.row.valid_to is not None
             prior += 0.01 + (0.002 if old == ended else 0)
             prior -= 0.01 if first.former else 0
+            prior -= 0 if first.unit.row.in_bac_kan else 0.01
         elif hypothesis.level is Level.PLACE:
             prior -= 0.01
         elif hypothesis.level is Level.HAMLET:
@@ -359,6 +372,8 @@ class _Scorer:
     def _same_marks(self, hypothesis: Hypothesis) -> bool:
         """Whether the marks are those of the name too; where a tone stands in its syllable does not count."""
         first = hypothesis.used[0]
+        if first.former:
+            return True  # how it was written is not known
         written = self.tokens.written(first.mention.begin, first.mention.end)
         return f" {marks(written)} " in f" {marks(name_of(self.gazetteer, hypothesis))} "
 
@@ -396,9 +411,12 @@ def _asides(tokens: Tokens, mentions: Sequence[Mention], fillers: Sequence[tuple
 
 def _free(fillers: Sequence[tuple[int, int, Word]], stops: Sequence[int]) -> list[int]:
     """The words that need no explanation.  Right behind a kind they do: in "thôn Là Mới" they are a name."""
-    named = -1
+    named = reach = -1
     free = []
     for begin, end, word in sorted(fillers, key=lambda filler: (filler[0], -filler[1])):
+        if end <= reach:
+            continue  # a part of a longer one
+        reach = end
         if begin < named or (begin == named and begin not in stops):
             named = max(named, end)
             continue
@@ -443,6 +461,15 @@ def name_of(gazetteer: Gazetteer, hypothesis: Hypothesis) -> str:
         case Level.PLACE:
             return gazetteer.places[hypothesis.index].name
     return gazetteer.units[hypothesis.index].row.full_name
+
+
+def evidence(hypothesis: Hypothesis) -> int:
+    """How many things speak for a hypothesis: names without a mistake, and kinds that fit them."""
+    firm = [used for used in hypothesis.used if used.mention.similarity >= 0.99]
+    return len(firm) + sum(
+        used.unit is not None and used.mention.before is not None and used.unit.role in used.mention.before.roles
+        for used in firm
+    )
 
 
 # --- from what is explained to a chance ---------------------------------------------------------------------------

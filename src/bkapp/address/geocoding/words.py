@@ -66,6 +66,7 @@ _WORDS: dict[tuple[Role, str], tuple[str, ...]] = {
     (Role.NOISE, ""): (
         *("nay", "nay là", "nay thuộc", "cũ", "mới", "trước", "trước đây", "trước là", "thuộc", "tại", "ở", "là"),
         *("việt nam", "vn", "địa chỉ", "đc", "đ/c", "hộ khẩu", "thường trú", "nơi ở", "sau sáp nhập", "và"),
+        *("quê quán", "nguyên quán", "trú quán", "nơi ở hiện nay", "chỗ ở", "người nhận", "giao đến", "gửi"),
     ),
 }
 # What kinds of hamlets are called instead of one another, for those that have a number and no name.
