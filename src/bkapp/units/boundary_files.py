@@ -165,7 +165,7 @@ def _read_geojson(path: Path) -> tuple[str, list[_Raw]]:
     for number, feature in enumerate(collection.features, start=1):
         fields = feature.properties or {}
         try:
-            raws.append(_Raw(number, fields, _wkb(feature.geometry)))
+            raws.append(_Raw(number, fields, polygon_wkb(feature.geometry)))
         except ValueError as error:
             raws.append(_Raw(number, fields, b"", str(error)))
     return _crs(path, collection.crs), raws
@@ -182,7 +182,7 @@ def _crs(path: Path, member: _CRS | None) -> str:
     return f"EPSG:{number}"
 
 
-def _wkb(geometry: dict[str, Any] | None) -> bytes:
+def polygon_wkb(geometry: dict[str, Any] | None) -> bytes:
     """A GeoJSON polygon as well-known binary; ``ValueError`` says why not."""
     if not geometry or not geometry.get("coordinates"):
         raise ValueError("It has no geometry.")

@@ -9,9 +9,7 @@ household has ever lived is for officers to say, not for a file.
 """
 
 import asyncio
-import csv
 import hashlib
-import io
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -30,6 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from bkapp.address import codes, queries
 from bkapp.address.changes import Changed, append, clock
 from bkapp.address.imports.reading import Fault, Record, Row, read_row, records
+from bkapp.address.imports.staging import NEAR_GUESS, STATED_AND_THERE, copy_rows, misplaced
 from bkapp.address.imports.surroundings import Surroundings
 from bkapp.address.models import ImportRun
 from bkapp.address.operations.placing import PLACING
@@ -264,9 +263,8 @@ def _judge(row: Row, verdict: Any, hamlet: int | str | None, around: Surrounding
     """Why the register does not take a row, or None."""
     if verdict.stated_id is None:
         return row.fault("unit", f"no commune of Bắc Kạn has the code {row.unit} on {row.since}")
-    if verdict.there_id != verdict.stated_id and not verdict.near_guess:
-        place = f"in {verdict.there_name} ({verdict.there_code})" if verdict.there_id else "outside the province"
-        return row.fault("lon", f"the point lies {place}, not in {verdict.stated_name} ({row.unit})")
+    if elsewhere := misplaced(verdict, row.unit):
+        return row.fault("lon", elsewhere)
     if verdict.unit_id is None:
         return row.fault("unit", "the commune was divided since: give today's code and no earlier day")
     if isinstance(hamlet, str):
@@ -348,21 +346,10 @@ _JUDGE = text(f"""
     {_LINES}
     SELECT i.line, stated.id AS stated_id, stated.full_name AS stated_name,
         there.id AS there_id, there.code AS there_code, there.full_name AS there_name,
-        (there.id IS DISTINCT FROM stated.id
-            AND stated.boundary_quality = 'approximate'
-            AND coalesce(there.boundary_quality, 'approximate') = 'approximate'
-            AND (SELECT min(ST_Distance(p.geom::geography, i.point)) <= :edge
-                 FROM admin_unit_piece p WHERE p.unit_id = stated.id)) AS near_guess,
+        {NEAR_GUESS} AS near_guess,
         now.id AS unit_id, hh.id AS household_id
     FROM incoming i
-    LEFT JOIN admin_unit stated ON stated.code = i.unit AND stated.level = 'commune' AND stated.in_bac_kan
-        AND stated.valid_from <= i.since AND (stated.valid_to IS NULL OR stated.valid_to > i.since)
-    LEFT JOIN LATERAL (
-        SELECT u.id, u.code, u.full_name, u.boundary_quality
-        FROM admin_unit_piece p JOIN admin_unit u ON u.id = p.unit_id
-        WHERE ST_Intersects(p.geom, i.point::geometry) AND u.level = 'commune' AND u.in_bac_kan
-            AND u.valid_from <= i.since AND (u.valid_to IS NULL OR u.valid_to > i.since)
-        ORDER BY u.boundary_quality = 'official' DESC, u.id = stated.id DESC, u.code LIMIT 1) there ON true
+    {STATED_AND_THERE}
     LEFT JOIN heir now ON now.first = stated.id
     LEFT JOIN household hh ON hh.source = i.source AND hh.source_id = i.source_id
     ORDER BY i.line
@@ -405,7 +392,7 @@ async def _stage(session: AsyncSession, rows: Iterable[Row], source: str) -> Non
             ) ON COMMIT DELETE ROWS
         """)
     )
-    await _copy(
+    await copy_rows(
         session,
         "incoming",
         (
@@ -424,14 +411,6 @@ async def _stage(session: AsyncSession, rows: Iterable[Row], source: str) -> Non
     )
     # Without figures the planner takes a fresh temporary table for a large one.
     await session.execute(text("ANALYZE incoming"))
-
-
-async def _copy(session: AsyncSession, table: str, rows: Iterable[tuple[Any, ...]]) -> None:
-    buffer = io.StringIO()
-    csv.writer(buffer).writerows(rows)
-    raw: Any = (await (await session.connection()).get_raw_connection()).driver_connection
-    async with raw.cursor() as cursor, cursor.copy(f"COPY {table} FROM STDIN (FORMAT csv)") as copy:
-        await copy.write(buffer.getvalue())
 
 
 async def _write_what_can_be(
@@ -465,7 +444,7 @@ async def _write(
 ) -> None:
     """Write the accepted rows of a batch: households, dwellings, versions, links, events."""
     await session.execute(text("DELETE FROM accepted"))
-    await _copy(session, "accepted", accepted)
+    await copy_rows(session, "accepted", accepted)
     await session.execute(text("ANALYZE accepted"))
     recorded: datetime = await clock(session)
     values = {"recorded": recorded, "source": source, "demo": is_demo, "point_source": "demo" if is_demo else "import"}

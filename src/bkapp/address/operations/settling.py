@@ -55,8 +55,7 @@ async def settle_units(session: AsyncSession, *, today: date, actor: str, change
     repeat: what is settled stays.
     """
     await session.execute(select(func.pg_advisory_xact_lock(PLACING)))
-    while await _succeed_hamlets(session, today):
-        pass
+    await succeed_hamlets(session, today=today, actor=actor)
     count = 0
     # A unit may have been followed by one that ended as well: every step is a change with its own day.
     while moved := await _apply(session, _EXPIRED, {"today": today}, actor, _HEIR):
@@ -73,40 +72,84 @@ async def rehouse_in_hamlet(session: AsyncSession, old_id: int, new_id: int, *, 
     )
 
 
-async def _succeed_hamlets(session: AsyncSession, today: date) -> int:
-    """Hamlets of an ended commune go on under its successor; two of one name are told apart by the old commune."""
-    made = await session.execute(
-        text("""
-            WITH ending AS (
-                SELECT h.id, h.name, h.qualifier, h.key, h.source, h.point, h.place_source_id, u.valid_to AS on_day, u.name AS commune,
-                    -- the folded name without its kind (Xã, Thị trấn): folding keeps the length of a name in NFC
-                    substr(u.folded, length(u.folded) - length(u.name) + 1) AS folded,
-                    s.new_id AS unit_id
-                FROM hamlet h
-                JOIN admin_unit u ON u.id = h.unit_id AND u.valid_to <= :today
-                JOIN admin_unit_succession s ON s.old_id = u.id
-                WHERE (h.valid_to IS NULL OR h.valid_to > u.valid_to)
-                    AND NOT EXISTS (SELECT FROM hamlet n WHERE n.predecessor_id = h.id)),
-            closed AS (
-                UPDATE hamlet h SET valid_to = e.on_day FROM ending e
-                WHERE h.id = e.id AND h.valid_from < e.on_day RETURNING h.id)
-            INSERT INTO hamlet
-                (unit_id, name, qualifier, key, valid_from, predecessor_id, source, point, place_source_id)
-            SELECT e.unit_id, e.name,
-                CASE WHEN twins.n > 1 THEN e.commune ELSE e.qualifier END,
-                CASE WHEN twins.n > 1 THEN e.key || ' ' || e.folded ELSE e.key END,
-                e.on_day, e.id, e.source, e.point, e.place_source_id
-            FROM ending e
-            JOIN closed USING (id)
-            JOIN LATERAL (SELECT count(*) AS n FROM ending o
-                          WHERE o.unit_id = e.unit_id AND o.key = e.key) twins ON true
-            -- Somebody may have opened it under the new commune already.
-            ON CONFLICT DO NOTHING
-            RETURNING id
-        """),
-        {"today": today},
-    )
-    return len(made.all())
+# Hamlets of an ended commune that nothing followed yet, with the commune that took it over.
+_ENDING = """
+    SELECT h.id, h.name, h.qualifier, h.key, h.source, h.point, h.place_source_id, h.unit_id AS old_id,
+        u.valid_to AS on_day, u.name AS commune,
+        -- the folded name without its kind (Xã, Thị trấn): folding keeps the length of a name in NFC
+        h.key || ' ' || substr(u.folded, length(u.folded) - length(u.name) + 1) AS long_key,
+        s.new_id AS unit_id
+    FROM hamlet h
+    JOIN admin_unit u ON u.id = h.unit_id AND u.valid_to <= :today
+    JOIN admin_unit_succession s ON s.old_id = u.id
+    WHERE (h.valid_to IS NULL OR h.valid_to > u.valid_to) AND h.valid_from < u.valid_to
+        AND NOT EXISTS (SELECT FROM hamlet n WHERE n.predecessor_id = h.id)
+"""
+_ANY_ENDING = text(f"SELECT EXISTS ({_ENDING})")
+# A namesake that came earlier from another commune, when it was the only one of its name.
+_TELL_EARLIER_APART = text(f"""
+    WITH ending AS ({_ENDING})
+    UPDATE hamlet n SET qualifier = u.name,
+        key = n.key || ' ' || substr(u.folded, length(u.folded) - length(u.name) + 1)
+    FROM hamlet o JOIN admin_unit u ON u.id = o.unit_id
+    WHERE n.predecessor_id = o.id AND n.key = o.key AND n.qualifier IS NULL AND n.unit_id <> o.unit_id
+        AND EXISTS (SELECT FROM ending e WHERE e.unit_id = n.unit_id AND e.key = n.key AND e.old_id <> o.unit_id)
+        AND NOT EXISTS (SELECT FROM hamlet x WHERE x.unit_id = n.unit_id
+            AND x.key = n.key || ' ' || substr(u.folded, length(u.folded) - length(u.name) + 1))
+    RETURNING n.id, n.valid_from
+""")
+_GO_ON = text(f"""
+    WITH ending AS ({_ENDING}),
+        closed AS (
+            UPDATE hamlet h SET valid_to = e.on_day FROM ending e WHERE h.id = e.id RETURNING h.id)
+    INSERT INTO hamlet (unit_id, name, qualifier, key, valid_from, predecessor_id, source, point, place_source_id)
+    SELECT e.unit_id, e.name,
+        CASE WHEN apart THEN e.commune ELSE e.qualifier END,
+        CASE WHEN apart THEN e.long_key ELSE e.key END,
+        e.on_day, e.id, e.source, e.point, e.place_source_id
+    FROM ending e
+    JOIN closed USING (id)
+    CROSS JOIN LATERAL (SELECT
+        EXISTS (SELECT FROM ending o WHERE o.unit_id = e.unit_id AND o.key = e.key AND o.id <> e.id)
+        OR EXISTS (SELECT FROM hamlet n LEFT JOIN hamlet o ON o.id = n.predecessor_id
+                   WHERE n.unit_id = e.unit_id AND (n.key = e.long_key OR n.predecessor_id IS NOT NULL AND n.key = e.key
+                       OR o.unit_id <> n.unit_id AND o.key = e.key)) AS apart) twins
+    -- Somebody may have opened it under the new commune already.
+    ON CONFLICT DO NOTHING
+    RETURNING id
+""")
+# What somebody opened under the new commune already is what the hamlet became.
+_BECOME = text("""
+    UPDATE hamlet n SET predecessor_id = h.id, point = coalesce(n.point, h.point),
+        place_source_id = CASE WHEN n.point IS NULL THEN h.place_source_id ELSE n.place_source_id END
+    FROM (
+        SELECT DISTINCT ON (n.id) n.id AS heir, h.*
+        FROM hamlet h
+        JOIN admin_unit u ON u.id = h.unit_id AND u.valid_to = h.valid_to
+        JOIN admin_unit_succession s ON s.old_id = u.id
+        JOIN hamlet n ON n.unit_id = s.new_id AND n.predecessor_id IS NULL
+            AND (n.valid_to IS NULL OR n.valid_to > u.valid_to)
+            AND n.key IN (h.key, h.key || ' ' || substr(u.folded, length(u.folded) - length(u.name) + 1))
+        WHERE NOT EXISTS (SELECT FROM hamlet o WHERE o.predecessor_id = h.id)
+        ORDER BY n.id, n.key = h.key, h.id) h
+    WHERE n.id = h.heir
+""")
+
+
+async def succeed_hamlets(session: AsyncSession, *, today: date, actor: str) -> int:
+    """Let the hamlets of ended communes go on under what followed; return how many did.
+
+    Two of one name are told apart by the commune they were in, also where one of them came earlier: then its homes get
+    an event.  The caller holds the lock ``PLACING``.
+    """
+    count = 0
+    while await session.scalar(_ANY_ENDING, {"today": today}):
+        for hamlet_id, since in (await session.execute(_TELL_EARLIER_APART, {"today": today})).all():
+            await rehouse_in_hamlet(session, hamlet_id, hamlet_id, on=since, actor=actor)
+        made = len((await session.execute(_GO_ON, {"today": today})).all())
+        await session.execute(_BECOME)
+        count += made
+    return count
 
 
 # The hamlet that a home's hamlet became: its successor, or one of its name that was opened under the new commune.
