@@ -60,9 +60,15 @@ def create_app(
         exception_handlers=EXCEPTION_HANDLERS,
         cors_config=CORSConfig(
             allow_origins=list(settings.cors_origins),
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["authorization", "content-type", "idempotency-key"],
-            expose_headers=["x-request-id", "idempotent-replayed", "retry-after"],
+            expose_headers=[
+                "x-request-id",
+                "idempotent-replayed",
+                "retry-after",
+                "content-disposition",
+                "x-total-rows",
+            ],
         )
         if settings.cors_origins
         else None,

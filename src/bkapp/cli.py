@@ -19,7 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from bkapp.access import operations as access
 from bkapp.access.rules import Role
-from bkapp.address.commands import demo_seed, households, settle_after_boundaries
+from bkapp.address.commands import demo_seed, hamlets, households, osm, places, settle_after_boundaries
+from bkapp.address.file_commands import geocode_command
 from bkapp.address.operations import settle_units
 from bkapp.config import BadSetting, Settings, load_settings
 from bkapp.db import open_engine, sessions_of
@@ -149,9 +150,8 @@ def worker() -> None:
     set_up_logs(config.log_level)
 
     async def run() -> None:
-        app = open_jobs(config.database_url)
-        async with app.open_async():
-            await app.run_worker_async(concurrency=2, listen_notify=True)
+        async with open_jobs(config.database_url) as app:
+            await app.run_worker_async(concurrency=2, listen_notify=True, delete_jobs="successful")
 
     asyncio.run(run())
 
@@ -230,6 +230,12 @@ def imports() -> None:
 
 imports.add_command(boundaries(then=settle_after_boundaries))
 imports.add_command(households)
+imports.add_command(hamlets)
+imports.add_command(places)
+imports.add_command(osm)
+
+
+main.add_command(geocode_command)
 
 
 @main.group()

@@ -1,14 +1,14 @@
 """The database edge: one engine per process, one transaction per unit of work."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
 from enum import Enum
 from typing import Any
 
 import psycopg
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
@@ -111,6 +111,16 @@ class Lookups:
             self._asking = asyncio.create_task(self._ask_for_all())
         return await answer
 
+    async def many(self, keys: Iterable[str]) -> dict[str, Row | None]:
+        """The rows of some keys, asked for together."""
+        loop = asyncio.get_running_loop()
+        answers = {key: loop.create_future() for key in keys}
+        if answers:
+            self._wanted += answers.items()
+            if self._asking is None:
+                self._asking = asyncio.create_task(self._ask_for_all())
+        return {key: await answer for key, answer in answers.items()}
+
     async def close(self) -> None:
         if self._asking is not None:
             self._asking.cancel()
@@ -170,8 +180,11 @@ class Lookups:
 def lookup_through(readers: Sessions, statement: str) -> Lookup:
     """Look-ups in sessions, for tests whose rows nobody else can see."""
 
+    # Such sessions may share one connection, which answers one question at a time.
+    turn = asyncio.Lock()
+
     async def look_up(key: str) -> Row | None:
-        async with readers() as session:
+        async with turn, readers() as session:
             connection = await session.connection()
             row = (await connection.exec_driver_sql(statement, ([key],))).first()
             return None if row is None else tuple(row)
@@ -179,6 +192,28 @@ def lookup_through(readers: Sessions, statement: str) -> Lookup:
     return look_up
 
 
+async def look_all_up(lookup: Lookup, keys: Iterable[str]) -> dict[str, Row | None]:
+    """The rows of some keys, in one statement where the look-up can."""
+    if isinstance(lookup, Lookups):
+        return await lookup.many(keys)
+    return {key: await lookup(key) for key in keys}
+
+
 def violated(error: IntegrityError) -> str | None:
     """The name of the constraint that an integrity error broke."""
     return getattr(getattr(error.orig, "diag", None), "constraint_name", None)
+
+
+def is_outage(error: Exception) -> bool:
+    """Whether an exception says that the database is away or has no time for us, and not that we are wrong."""
+    if isinstance(error, NoConnectionFree):
+        return True
+    if not isinstance(error, OperationalError | InterfaceError):
+        return False
+    state = getattr(error.orig, "sqlstate", None)
+    # 08 connection, 53 resources, 57P0x shutdown, 57014 timeout, 55P03 lock timeout, 40 serialization and deadlock
+    return (
+        error.connection_invalidated
+        or (state or "08")[:2] in {"08", "53", "40"}
+        or state in {"57P01", "57P02", "57P03", "57014", "55P03"}
+    )

@@ -111,7 +111,7 @@ class TooLarge(DomainError):
 
 
 class UnsupportedMediaType(DomainError):
-    """The body is not of a type that the route reads; send application/json."""
+    """The body is not of a type that the route reads: application/json, or a form where a file is sent."""
 
     status = 415
     code = "unsupported_media_type"

@@ -24,13 +24,13 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import HeaderParameter
 from litestar.types import ASGIApp, ExceptionHandlersMap, HTTPScope, Message, Receive, Scope, Send
 from msgspec import Meta, Struct
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 from typing_extensions import override
 
-from bkapp.db import Sessions, Table
+from bkapp.db import Sessions, Table, is_outage
 from bkapp.edge import REQUEST_ID
 from bkapp.errors import (
     DomainError,
@@ -162,6 +162,8 @@ def wants_page(request: Request) -> bool:
 def _refuse_http(request: Request, error: HTTPException) -> Response:
     """Litestar's own refusals (no such route, unreadable body, …) in our words."""
     kind = _BY_STATUS.get(error.status_code)
+    if error.detail == "client disconnected prematurely":
+        kind = Malformed  # which nobody will read; but it is no bug
     if kind is None:
         return _fail(request, error)
     if kind is Malformed:
@@ -215,16 +217,10 @@ def _fail(request: Request, error: Exception) -> Response:
 
 def _outage(request: Request, error: Exception) -> Response:
     """The database is away or has no time for us: not the caller's fault and worth another try."""
-    if isinstance(error, DBAPIError) and not (error.connection_invalidated or _is_outage(error)):
+    if not is_outage(error):
         return _fail(request, error)
     log.warning("database_unavailable", kind=type(error).__name__, route=request.scope.get("path_template"))
     return refuse(request, Unavailable("The database does not answer at the moment."))
-
-
-def _is_outage(error: DBAPIError) -> bool:
-    state = getattr(error.orig, "sqlstate", None)
-    # 08 connection, 53 resources, 57P0x shutdown, 57014 timeout, 55P03 lock timeout, 40 serialization and deadlock
-    return state is None or state[:2] in {"08", "53", "40"} or state in {"57P01", "57P02", "57P03", "57014", "55P03"}
 
 
 def _too_deep(request: Request, _: RecursionError) -> Response:
@@ -350,6 +346,10 @@ class UnitOfWork:
             raise KeyMissing("Send an Idempotency-Key header of 1 to 255 visible ASCII characters with every POST.")
         caller = str(getattr(scope.get("user"), "id", "open"))
         body = await request.body()
+        boundary = request.content_type[1].get("boundary", "").encode("latin-1", "replace")
+        if boundary:
+            # Programs draw another one each time they send the same form.
+            body = body.replace(b"--" + boundary, b"")
         fingerprint = hashlib.sha256(
             b"\0".join([http["method"].encode(), http["path"].encode(), http["query_string"], body])
         ).digest()

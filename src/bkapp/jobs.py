@@ -4,6 +4,9 @@ A job deferred in a transaction exists only if the transaction commits.  Argumen
 are ids, never objects; every task is safe to repeat.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import procrastinate
 import sqlalchemy as sa
 from procrastinate.tasks import Task
@@ -17,19 +20,28 @@ from bkapp.http import IdempotencyRecord
 jobs = procrastinate.App(connector=procrastinate.PsycopgConnector())
 
 
-def open_jobs(url: str) -> procrastinate.App:
-    """The job application on a database of the given address."""
-    return jobs.with_connector(
-        procrastinate.PsycopgConnector(
-            conninfo=driver_url(url).replace("postgresql+psycopg", "postgresql", 1), min_size=1, max_size=4
-        )
+@asynccontextmanager
+async def open_jobs(url: str) -> AsyncIterator[procrastinate.App]:
+    """The job application on a database of the given address.
+
+    The same application and not a copy: tasks belong to one, and what is due at a time is queued through it.
+    """
+    connector = procrastinate.PsycopgConnector(
+        conninfo=driver_url(url).replace("postgresql+psycopg", "postgresql", 1), min_size=1, max_size=4
     )
+    with jobs.replace_connector(connector):
+        async with jobs.open_async():
+            yield jobs
 
 
-async def defer(session: AsyncSession, task: Task, **arguments: JSONValue) -> None:
-    """Queue a job that exists only if this transaction commits."""
+async def defer(session: AsyncSession, task: Task | str, **arguments: JSONValue) -> None:
+    """Queue a job that exists only if this transaction commits.
+
+    A name stands for a task whose module the caller must not import: tasks call operations, not the other way.
+    """
     raw = await (await session.connection()).get_raw_connection()
-    await task.configure(connection=raw.driver_connection).defer_async(**arguments)
+    name = task if isinstance(task, str) else task.name
+    await jobs.configure_task(name, connection=raw.driver_connection).defer_async(**arguments)
 
 
 async def forget_old_keys(session: AsyncSession, *, days: int = 35) -> int:

@@ -49,6 +49,11 @@ def _required(connection: ASGIConnection[Any, Any, Any, Any]) -> Caller:
     return caller
 
 
+async def keyed(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """Whoever has a key, whatever it is for."""
+    _required(connection)
+
+
 async def officer(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
     """Officers and the registrar.  Which units an officer reaches is checked where the unit is known."""
     if _required(connection).role not in {Role.OFFICER, Role.ADMIN}:

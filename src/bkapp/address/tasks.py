@@ -1,8 +1,11 @@
 """Background jobs of the registry."""
 
-from bkapp.address.operations import settle_units
+from uuid import UUID
+
+from bkapp.address.operations import file_jobs, settle_units
+from bkapp.address.operations.finding import open_finder
 from bkapp.config import load_settings
-from bkapp.db import open_engine, sessions_of
+from bkapp.db import open_engine, readers_of, sessions_of
 from bkapp.http import today
 from bkapp.jobs import jobs
 
@@ -15,5 +18,32 @@ async def settle_units_nightly(timestamp: int) -> None:
     try:
         async with sessions_of(engine).begin() as session:
             await settle_units(session, today=today(), actor="nightly")
+    finally:
+        await engine.dispose()
+
+
+@jobs.task(name=file_jobs.TASK, pass_context=False)
+async def geocode_file(job_id: str) -> None:
+    """Find the addresses of a file that was sent."""
+    url = load_settings().database_url
+    engine = open_engine(url, pool_size=3)
+    readers = readers_of(engine)
+    finder = open_finder(readers, url)
+    try:
+        await file_jobs.run_job(sessions_of(engine), readers, finder, UUID(job_id))
+    finally:
+        await finder.close()
+        await engine.dispose()
+
+
+@jobs.periodic(cron="*/10 * * * *")
+@jobs.task(name="address.tend_geocode_jobs", pass_context=False)
+async def tend_geocode_jobs(timestamp: int) -> None:
+    """Files whose worker died are taken up again; those that were kept long enough are deleted."""
+    engine = open_engine(load_settings().database_url, pool_size=1)
+    try:
+        async with sessions_of(engine).begin() as session:
+            await file_jobs.forget_old_jobs(session)
+            await file_jobs.take_up_again(session)
     finally:
         await engine.dispose()

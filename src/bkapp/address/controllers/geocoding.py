@@ -20,8 +20,8 @@ Text = Annotated[
     str,
     QueryParameter(
         description=f"An address as people write it, at most {LONGEST_TEXT} characters.",
-        examples=[],
-        max_length=100_000,
+        # What is longer is refused by hand, with a sentence.
+        schema_extra={"minLength": 1, "maxLength": LONGEST_TEXT},
     ),
 ]
 Lon = Annotated[float | None, QueryParameter(description="Degrees east of who asks; near places come first.")]

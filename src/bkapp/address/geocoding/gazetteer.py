@@ -130,6 +130,7 @@ class Gazetteer:
     ) -> None:
         self.units = {row.id: Unit(row, " ".join(keys_of(row.kind)), _LEVEL_ROLE[row.level]) for row in units}
         self.hamlets = tuple(hamlets)
+        self.hamlets_by_id = {hamlet.id: hamlet for hamlet in self.hamlets}
         self.streets = tuple(streets)
         self.places = tuple(places)
         self.names: dict[str, Name] = {}
@@ -357,7 +358,7 @@ def hamlet_forms(name: str) -> tuple[bool, set[str]]:
         rest = rest[1:]
     last = rest[-1].lstrip("0") or rest[-1]
     numbers = {last}
-    if last in _ROMAN:
+    if len(_ROMAN.get(last, "")) > 1:  # i and v are letters of names to most who type them
         numbers.add(_ROMAN[last])
     elif last in _ARABIC and (len(last) > 1 or (kind and len(rest) == 1)):
         numbers.add(_ARABIC[last])

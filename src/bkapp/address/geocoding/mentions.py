@@ -1,7 +1,7 @@
 """Where names and numbers stand in a text: first as they are, then as they sound, then with mistakes."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from rapidfuzz.distance import OSA
@@ -70,8 +70,9 @@ def words_at(tokens: Tokens, places: Sequence[int]) -> list[tuple[int, int, Word
     whole = {token.at for token in tokens.items} | {len(joined)}
     for index, begin in enumerate(places):
         best: tuple[int, int, Word] | None = None
+        stop = next((stop for stop in tokens.stops if stop > begin), len(joined))
         for end in places[index + 1 :]:
-            if end - begin > LONGEST_WORD:
+            if end - begin > LONGEST_WORD or end > stop:
                 break
             word = WORDS.get(joined[begin:end])
             # inside an unknown word, a short one is a piece of something else
@@ -247,16 +248,21 @@ def _windows(tokens: Tokens, covered: int) -> list[tuple[int, int]]:
 _HIGHER = frozenset({Role.COMMUNE, Role.DISTRICT, Role.PROVINCE})
 
 
-def with_kinds(mentions: Iterable[Mention], fillers: Sequence[tuple[int, int, Word]]) -> list[Mention]:
+def with_kinds(mentions: Sequence[Mention], fillers: Sequence[tuple[int, int, Word]]) -> list[Mention]:
     """The mentions, each with the kind that stands right in front of it."""
     ends: dict[int, tuple[int, Word]] = {}
     for begin, end, word in fillers:
-        if end not in ends or begin < ends[end][0]:
+        if (end not in ends or begin < ends[end][0]) and not _cut_by_a_name(begin, end, mentions):
             ends[end] = (begin, word)
     return [
         mention if mention.begin not in ends else mention._replace(before=ends[mention.begin][1])
         for mention in mentions
     ]
+
+
+def _cut_by_a_name(begin: int, end: int, mentions: Sequence[Mention]) -> bool:
+    """Whether a name ends inside a word of several: in "Phiêng Thi xã Cư Lễ" there is no thị xã."""
+    return any(one.begin < begin < one.end < end and one.end - one.begin >= SHORTEST_FUZZY for one in mentions)
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------

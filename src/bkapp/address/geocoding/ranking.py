@@ -45,6 +45,7 @@ WRONG_LEVEL = 0.6  # "huyện Ngân Sơn" for the commune Ngân Sơn
 WRONG_KIND = 0.94  # "xã Nà Phặc" for the town
 FORMER = 0.995
 WELL_EXPLAINED = 0.985
+HOPELESS = 0.5  # what can explain less than this part of what another can, is not what was meant
 MOST_HAMLETS = 80
 MOST_HYPOTHESES = 12
 SAME_MARKS = 0.03
@@ -188,12 +189,18 @@ class _Scorer:
         self.asides = _asides(self.tokens, mentions, self.fillers)
         self.free_fillers = _free(self.fillers, self.tokens.stops)
         candidates = ((hypothesis, self._usable(hypothesis, mentions)) for hypothesis in self._candidates(mentions))
-        usable = [(hypothesis, used) for hypothesis, used in candidates if any(one.own for one in used)]
-        if len(usable) > MOST_HYPOTHESES:
-            # Explaining is the dear part, so only those get there that could come first.
-            usable.sort(key=lambda pair: -sum(used.weight for used in pair[1]))
-            del usable[2 * MOST_HYPOTHESES :]
-        hypotheses = [self._explain(hypothesis, used) for hypothesis, used in usable]
+        usable = [
+            (sum([one.weight for one in used]), hypothesis, used)
+            for hypothesis, used in candidates
+            if any(one.own for one in used)
+        ]
+        usable.sort(key=lambda candidate: -candidate[0])
+        # Explaining is the dear part, so only those get there that could come near the first.
+        hypotheses = [
+            self._explain(hypothesis, used)
+            for most, hypothesis, used in usable[: 2 * MOST_HYPOTHESES]
+            if most >= HOPELESS * usable[0][0]
+        ]
         hypotheses.sort(key=lambda hypothesis: -hypothesis.rank)
         if self.tokens.marked and hypotheses:
             close = hypotheses[0].rank - CLOSE_CALL

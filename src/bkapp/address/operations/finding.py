@@ -10,14 +10,14 @@ import msgspec
 from bkapp.address import pluscodes, queries
 from bkapp.address.codes import display
 from bkapp.address.geocoding.answers import House, answer_of, in_unit, nothing, of_hamlet, of_unit
-from bkapp.address.geocoding.gazetteer import Gazetteer, Unit
+from bkapp.address.geocoding.gazetteer import Gazetteer, HamletRow, Unit
 from bkapp.address.geocoding.normalise import LONGEST_TEXT, clean, tokens_of
 from bkapp.address.geocoding.positions import Position, address_code, coordinates, plus_code
 from bkapp.address.geocoding.ranking import Hypothesis, Search, search
 from bkapp.address.geocoding.results import Answer, Era, Grade, Level, Match, Part
 from bkapp.address.queries.gazetteer import AROUND, HOUSES, Heads, heads, load_gazetteer
 from bkapp.address.rules import Status, metres_between
-from bkapp.db import Lookup, Lookups, Row, Sessions, lookup_through
+from bkapp.db import Lookup, Lookups, Row, Sessions, look_all_up, lookup_through
 
 FRESH_SECONDS = 1.0
 """How long names may be out of date; so a hamlet is found a second after it was opened."""
@@ -95,8 +95,7 @@ class Finder:
         asked = self._prepare(gazetteer, text, near=near, partial=partial)
         if isinstance(asked, Search):
             keys = _house_keys(gazetteer, asked)
-            wanted = list(dict.fromkeys(key for each in keys for key in each))
-            found = dict(zip(wanted, await asyncio.gather(*map(self._houses, wanted)), strict=True))
+            found = await look_all_up(self._houses, {key for each in keys for key in each})
             return _answer(gazetteer, text, asked, keys, found, limit=limit, partial=partial, reaches=reaches)
         if isinstance(asked, Answer):
             return asked
@@ -117,8 +116,7 @@ class Finder:
             prepared.append(self._prepare(gazetteer, text, near=near[place] if near else None, partial=False))
             await asyncio.sleep(0)  # others wait for a text, not for a file
         keys = [_house_keys(gazetteer, asked) if isinstance(asked, Search) else [] for asked in prepared]
-        wanted = list(dict.fromkeys(key for each in keys for some in each for key in some))
-        found = dict(zip(wanted, await asyncio.gather(*map(self._houses, wanted)), strict=True))
+        found = await look_all_up(self._houses, {key for each in keys for some in each for key in some})
         done = []
         for text, asked, its_keys in zip(texts, prepared, keys, strict=True):
             if isinstance(asked, Search):
@@ -343,12 +341,14 @@ def _match_around(gazetteer: Gazetteer, lon: float, lat: float, row: Row, reache
     return msgspec.structs.replace(match, distance_m=round(away) if hamlet else 0.0)
 
 
-def _hamlet_at(gazetteer: Gazetteer, unit: Unit, lon: float, lat: float, hamlet_id: int | None) -> Any:
+def _hamlet_at(gazetteer: Gazetteer, unit: Unit, lon: float, lat: float, hamlet_id: int | None) -> HamletRow | None:
+    """The hamlet of the nearest home, else the nearest one of the commune."""
+    home = gazetteer.hamlets_by_id.get(hamlet_id or 0)
+    if home is not None and home.unit_id == unit.row.id:
+        return home
     nearest, best = None, float(NEAR_HAMLET_METRES)
     for index in unit.hamlets:
         hamlet = gazetteer.hamlets[index]
-        if hamlet.id == hamlet_id:
-            return hamlet
         if hamlet.unit_id == unit.row.id and hamlet.radius_m <= 1000:
             away = metres_between(lon, lat, hamlet.lon, hamlet.lat)
             if away < best:

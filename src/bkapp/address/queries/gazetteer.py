@@ -84,7 +84,8 @@ class Heads(Struct, frozen=True):
 
 
 async def heads(session: AsyncSession) -> Heads:
-    return Heads(*(await session.execute(select(GazetteerHead.version, FeedHead.seq))).one())
+    seq = select(FeedHead.seq).scalar_subquery()
+    return Heads(*(await session.execute(select(GazetteerHead.version, seq))).one())
 
 
 async def load_gazetteer(session: AsyncSession) -> Gazetteer:
