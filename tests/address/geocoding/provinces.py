@@ -10,8 +10,8 @@ from typing import NamedTuple
 from bkapp.address.geocoding.answers import House, answer_of
 from bkapp.address.geocoding.gazetteer import AliasRow, Gazetteer, HamletRow, PlaceRow, StreetRow, Unit, UnitRow
 from bkapp.address.geocoding.normalise import clean, squeeze, tokens_of
-from bkapp.address.geocoding.ranking import search
 from bkapp.address.geocoding.results import Answer, Level
+from bkapp.address.geocoding.searching import search
 from bkapp.units.seed import SeedUnit, shipped
 
 HERE = Path(__file__).parent

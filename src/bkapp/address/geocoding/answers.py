@@ -6,18 +6,18 @@ from typing import Any
 from msgspec import Struct
 
 from bkapp.address.geocoding.gazetteer import Gazetteer, HamletRow, Unit
-from bkapp.address.geocoding.mentions import Number
-from bkapp.address.geocoding.ranking import (
+from bkapp.address.geocoding.hypotheses import (
     LEAST,
     LEAST_WITH_EVIDENCE,
     Hypothesis,
-    Search,
     chances,
     era_of,
     evidence,
     name_of,
 )
+from bkapp.address.geocoding.mentions import Number
 from bkapp.address.geocoding.results import Answer, Grade, Level, Match, Part, UnitName
+from bkapp.address.geocoding.searching import Search
 
 COUNTRY = "Việt Nam"
 

@@ -43,15 +43,6 @@ class Number(NamedTuple):
     written: str
 
 
-class Found(NamedTuple):
-    """All that was found, and which letters belong to words that are no names."""
-
-    mentions: list[Mention]
-    fillers: list[tuple[int, int, Word]]
-    numbers: list[Number]
-    road: str | None
-
-
 def edges(tokens: Tokens) -> list[int]:
     """The places of the joined keys where a name may begin or end, in order."""
     places: list[int] = []

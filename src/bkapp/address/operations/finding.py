@@ -11,10 +11,11 @@ from bkapp.address import pluscodes, queries
 from bkapp.address.codes import display
 from bkapp.address.geocoding.answers import House, answer_of, in_unit, nothing, of_hamlet, of_unit
 from bkapp.address.geocoding.gazetteer import Gazetteer, HamletRow, Unit
+from bkapp.address.geocoding.hypotheses import Hypothesis
 from bkapp.address.geocoding.normalise import LONGEST_TEXT, clean, tokens_of
 from bkapp.address.geocoding.positions import Position, address_code, coordinates, plus_code
-from bkapp.address.geocoding.ranking import Hypothesis, Search, search
 from bkapp.address.geocoding.results import Answer, Era, Grade, Level, Match, Part
+from bkapp.address.geocoding.searching import Search, search
 from bkapp.address.queries.gazetteer import AROUND, HOUSES, Heads, heads, load_gazetteer
 from bkapp.address.rules import Status, metres_between
 from bkapp.db import Lookup, Lookups, Row, Sessions, look_all_up, lookup_through
@@ -283,7 +284,7 @@ def _of_street(houses: list[House], gazetteer: Gazetteer, asked: Search, hypothe
         return houses
     named = {
         spelling
-        for mention in asked.found.mentions
+        for mention in asked.mentions
         for index in mention.name.streets
         for spelling in gazetteer.streets[index].spellings
     }

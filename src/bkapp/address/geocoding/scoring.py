@@ -1,50 +1,27 @@
-"""Which place a text means: every place that it names is asked how much of the text it explains.
+"""Asking every place that a text names how much of the text it explains.
 
 A place explains its own name, and the names of all units it lies or lay in, whatever their order and time.  What it
 does not explain counts against it, so "Thôn Nà Ít, xã Cao Tân" is the commune Cao Tân with something unknown in it,
 rather than a hamlet Nà Ít somewhere else.
 """
 
-from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
 from itertools import pairwise
 from math import exp
-from typing import NamedTuple
-from unicodedata import normalize
-
-from msgspec import Struct
 
 from bkapp.address.geocoding.gazetteer import Gazetteer, Unit
-from bkapp.address.geocoding.mentions import (
-    Found,
-    Mention,
-    Number,
-    edges,
-    exact,
-    mask,
-    misspelt,
-    misspelt_numbered,
-    misspelt_words,
-    numbers_in,
-    partial,
-    road_in,
-    sounding,
-    with_kinds,
-    words_at,
-)
+from bkapp.address.geocoding.hypotheses import CLOSE_CALL, Hypothesis, Used, marks, name_of
+from bkapp.address.geocoding.mentions import Mention, Number, mask, numbers_in, with_kinds
 from bkapp.address.geocoding.normalise import Tokens
-from bkapp.address.geocoding.results import Era, Level
+from bkapp.address.geocoding.results import Level
 from bkapp.address.geocoding.words import ELSEWHERE, Role, Word
 from bkapp.address.rules import metres_between
 
-# What a word explains is counted in letters; a house number counts as much as this many.
-NUMBER_WEIGHT = 3.0
 # A piece between commas that names nothing we know and has no word of addresses in it is somebody's name or a shop's.
 ASIDE = 0.2
 WRONG_LEVEL = 0.6  # "huyện Ngân Sơn" for the commune Ngân Sơn
 WRONG_KIND = 0.94  # "xã Nà Phặc" for the town
 FORMER = 0.995
-WELL_EXPLAINED = 0.985
 HOPELESS = 0.5  # what can explain less than this part of what another can, is not what was meant
 MOST_HAMLETS = 80
 MOST_HYPOTHESES = 12
@@ -52,119 +29,11 @@ SAME_MARKS = 0.03
 OWN_COMMUNE = 0.06
 NEAR_METRES = 10_000
 NEAR_BONUS = 0.04
-# Two places this far apart in what they explain are told apart with odds of e to one.
-CLOSE_CALL = 0.015
-# Below these chances it is better to say nothing; with two things that speak for a place a longer text is a letter
-# or a label around it.
-LEAST, LEAST_WITH_EVIDENCE = 0.3, 0.1
+_LEAVES = frozenset({Level.HAMLET, Level.STREET, Level.PLACE})
+_PLACE_KINDS = frozenset({Role.HAMLET, Role.COMMUNE, Role.DISTRICT, Role.PROVINCE})
 
 
-class Used(NamedTuple):
-    """A mention and what it was taken for: the hypothesis' own name, or a unit it lies in."""
-
-    mention: Mention
-    weight: float  # letters explained, less for mistakes and kinds that do not fit
-    mask: int
-    unit: Unit | None
-    own: bool
-    former: bool
-
-
-class Hypothesis(Struct):
-    """One place that a text may mean, before the register is asked for the house."""
-
-    level: Level
-    index: int  # of the hamlet, street or place; the id of the unit
-    support: frozenset[int]
-    today: Unit | None
-    lon: float
-    lat: float
-    used: list[Used] = []
-    explained: float = 0
-    weight: float = 0
-    likeness: float = 1.0
-    prior: float = 0
-    has_commune: bool = False
-    taken: int = 0
-    unmatched: tuple[tuple[int, int], ...] = ()
-    rank: float = 0
-    elsewhere: bool = False
-
-    @property
-    def coverage(self) -> float:
-        return self.explained / self.weight if self.weight else 0
-
-    @property
-    def place(self) -> tuple[str, int]:
-        """What makes it another place than another hypothesis; a commune is the same under its old and new name."""
-        if self.level is Level.COMMUNE and self.today is not None:
-            return ("unit", self.today.row.id)
-        return ("unit" if self.level in {Level.DISTRICT, Level.PROVINCE} else self.level, self.index)
-
-
-class Search(Struct):
-    """A text with everything that it may mean, best first."""
-
-    tokens: Tokens
-    found: Found
-    hypotheses: list[Hypothesis]
-    numbers: list[Number | None]  # of each hypothesis, the house that the text names
-
-
-def search(
-    gazetteer: Gazetteer, tokens: Tokens, *, typing: bool = False, near: tuple[float, float] | None = None
-) -> Search:
-    """Everything a text may mean.  ``typing``: it may end in the middle of a name.  ``near`` is (lon, lat)."""
-    places = edges(tokens)
-    fillers = words_at(tokens, places)
-    mentions = exact(gazetteer, tokens, places)
-    if typing:
-        mentions += partial(gazetteer, tokens, mentions)
-    scorer = _Scorer(gazetteer, tokens, fillers, near)
-    hypotheses = scorer.score(mentions)
-    if not hypotheses or hypotheses[0].coverage < WELL_EXPLAINED:
-        mentions += sounding(gazetteer, tokens)
-        hypotheses = scorer.score(mentions)
-    if not hypotheses or hypotheses[0].unmatched or hypotheses[0].coverage < WELL_EXPLAINED - 0.04:
-        covered = hypotheses[0].taken if hypotheses else 0
-        scorer.fillers += misspelt_words(tokens, covered)
-        hypotheses = _guess(scorer, mentions, covered)
-        if hypotheses and hypotheses[0].unmatched:
-            # What looked understood may be a part of something longer that is misspelt.
-            firm = [used for used in hypotheses[0].used if not used.own and used.mention.end - used.mention.begin > 5]
-            again = sum(used.mask for used in firm if used.mention.similarity == 1)
-            if again != covered:
-                hypotheses = _guess(scorer, mentions, again)
-        if scorer.numbers and not any(hypothesis.level is Level.HAMLET for hypothesis in hypotheses[:1]):
-            mentions += misspelt_numbered(gazetteer, tokens)
-            hypotheses = scorer.score(mentions)
-    found = Found(mentions, scorer.fillers, scorer.numbers, scorer.road[2] if scorer.road else None)
-    numbers = [scorer.number_of(hypothesis, hypothesis.taken) for hypothesis in hypotheses[:MOST_HYPOTHESES]]
-    return Search(tokens, found, hypotheses[:MOST_HYPOTHESES], numbers)
-
-
-def _guess(scorer: "_Scorer", mentions: list[Mention], covered: int) -> list[Hypothesis]:
-    """Add to ``mentions`` what the letters that are not ``covered`` may have been meant for, and score again."""
-    gazetteer, tokens = scorer.gazetteer, scorer.tokens
-    # What is some unit's name to the letter is not another one's with a mistake.
-    units = {(mention.begin, mention.end) for mention in mentions if mention.similarity == 1 and mention.name.units}
-    guessed = misspelt(gazetteer, tokens, covered, gazetteer.unit_names)
-    mentions += [mention for mention in guessed if (mention.begin, mention.end) not in units]
-    mentions += misspelt(gazetteer, tokens, covered, _hamlets_named_around(gazetteer, mentions))
-    return scorer.score(mentions)
-
-
-def _hamlets_named_around(gazetteer: Gazetteer, mentions: Iterable[Mention]) -> list[str]:
-    """The names of hamlets to compare a misspelt one with: of the communes that are named, else of the districts."""
-    units = {uid for mention in mentions for uid in (*mention.name.units, *mention.name.former) if not mention.partial}
-    for role in (Role.COMMUNE, Role.DISTRICT):
-        named = [uid for uid in units if gazetteer.units[uid].role is role]
-        if named:
-            return sorted({name for uid in named[:12] for name in gazetteer.names_in(uid)})
-    return gazetteer.hamlet_names
-
-
-class _Scorer:
+class Scorer:
     """Scores the places that mentions name, for one text."""
 
     def __init__(
@@ -173,13 +42,14 @@ class _Scorer:
         tokens: Tokens,
         fillers: list[tuple[int, int, Word]],
         near: tuple[float, float] | None,
+        road: tuple[int, int, str] | None,
     ) -> None:
         self.gazetteer = gazetteer
         self.tokens = tokens
         self.fillers = fillers
         self.near = near
         self.numbers = numbers_in(tokens, fillers)
-        self.road = road_in(tokens)
+        self.road = road
         self.asides: list[bool] = []
         self.free_fillers: list[int] = []
         self.elsewhere = _elsewhere(tokens)
@@ -433,9 +303,6 @@ def _free(fillers: Sequence[tuple[int, int, Word]], stops: Sequence[int]) -> lis
     return free
 
 
-_PLACE_KINDS = frozenset({Role.HAMLET, Role.COMMUNE, Role.DISTRICT, Role.PROVINCE})
-
-
 def _elsewhere(tokens: Tokens) -> list[int]:
     """Where another province is named."""
     starts = [token.at for token in tokens.items] + [len(tokens.joined)]
@@ -445,82 +312,3 @@ def _elsewhere(tokens: Tokens) -> list[int]:
         for end in starts[index + 1 : index + 5]
         if tokens.joined[begin:end] in ELSEWHERE
     ]
-
-
-_LEAVES = frozenset({Level.HAMLET, Level.STREET, Level.PLACE})
-
-
-@lru_cache(maxsize=20_000)
-def marks(text: str) -> str:
-    """Letters with their marks in an order that does not depend on where in a syllable the tone was written."""
-    return " ".join(
-        "".join(sorted(normalize("NFD", word.lower()))) for word in text.replace("-", " ").replace(".", " ").split()
-    )
-
-
-def name_of(gazetteer: Gazetteer, hypothesis: Hypothesis) -> str:
-    """What the register calls a hypothesis' place."""
-    match hypothesis.level:
-        case Level.HAMLET:
-            return gazetteer.hamlets[hypothesis.index].full_name
-        case Level.STREET:
-            return gazetteer.streets[hypothesis.index].name
-        case Level.PLACE:
-            return gazetteer.places[hypothesis.index].name
-    return gazetteer.units[hypothesis.index].row.full_name
-
-
-def evidence(hypothesis: Hypothesis) -> int:
-    """How many things speak for a hypothesis: names without a mistake, and kinds that fit them."""
-    firm = [used for used in hypothesis.used if used.mention.similarity >= 0.99]
-    return len(firm) + sum(
-        used.unit is not None and used.mention.before is not None and used.unit.role in used.mention.before.roles
-        for used in firm
-    )
-
-
-# --- from what is explained to a chance ---------------------------------------------------------------------------
-
-
-def chances(hypotheses: Sequence[Hypothesis], houses: Sequence[bool | None]) -> list[float]:
-    """The chance of each hypothesis to be what was meant, 0 to 1.
-
-    ``houses`` says of each whether the register has the house that the text names; None where it names none.
-    """
-    plain: list[float] = []
-    ranks: list[float] = []
-    for hypothesis, house in zip(hypotheses, houses, strict=True):
-        number = 0.0 if house is None else NUMBER_WEIGHT
-        coverage = (hypothesis.explained + (number if house else 0)) / (hypothesis.weight + number)
-        chance = coverage**1.3 * (1 - 0.35 * (1 - hypothesis.likeness))
-        if not hypothesis.has_commune and hypothesis.level in {Level.HAMLET, Level.STREET, Level.PLACE}:
-            chance *= 0.97
-        if hypothesis.elsewhere:
-            chance *= 0.25
-        plain.append(min(chance, 1.0))
-        ranks.append(coverage + hypothesis.prior)
-    if not plain:
-        return []
-    best = max(ranks)
-    odds = [exp((rank - best) / CLOSE_CALL) for rank in ranks]
-    total = sum(odds)
-    return [chance * odd / total for chance, odd in zip(plain, odds, strict=True)]
-
-
-def era_of(hypothesis: Hypothesis) -> Era:
-    """The time whose units a text names."""
-    old = new = before = False
-    for used in hypothesis.used:
-        if used.former:
-            before = True
-        elif used.unit is not None:
-            ended = used.unit.row.valid_to is not None
-            namesakes = {uid for uid in used.mention.name.units if uid in hypothesis.support}
-            if len(namesakes) > 1 and used.mention.before is None:
-                continue  # the name was and is in use
-            old, new = old or ended, new or not ended
-    if before:
-        return Era.MIXED if new else Era.BEFORE_2020
-    if old:
-        return Era.MIXED if new else Era.BEFORE_2025
-    return Era.TODAY if new else Era.ANY

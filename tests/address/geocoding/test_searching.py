@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from bkapp.address.geocoding.mentions import MOST_NAMES, MOST_WINDOWS, _windows, exact
 from bkapp.address.geocoding.normalise import LONGEST_TEXT, clean, tokens_of
-from bkapp.address.geocoding.ranking import search
 from bkapp.address.geocoding.results import Era, Grade, Level
+from bkapp.address.geocoding.searching import search
 from tests.address.geocoding.provinces import Province, Village
 
 VI_HUONG, CAO_TAN, KIM_LU, SON_THANH, DUC_XUAN = "01975", "01885", "02158", "02161", "01840"
@@ -161,3 +161,14 @@ def test_the_work_is_bounded_whatever_the_text(words: list[str]) -> None:
     assert len(exact(gazetteer, tokens, [token.at for token in tokens.items])) <= MOST_NAMES + gazetteer.longest
     assert len(_windows(tokens, 0)) <= MOST_WINDOWS
     assert len(search(gazetteer, tokens).hypotheses) <= 12
+
+
+@pytest.mark.parametrize("text", ["QL3", "quốc lộ 3", "QL. 3", "ql3", "đường quốc lộ 3"])
+def test_a_numbered_road_is_one_road_however_it_is_called(text: str) -> None:
+    there = Province(streets={"01969": ["QL3"]})
+
+    road = there.find(f"{text}, xã Phủ Thông").matches[0]
+    post = there.find(f"Km 12+500 {text}, xã Phủ Thông").matches[0]
+
+    assert (road.level, road.street, road.unmatched) == (Level.STREET, "QL3", ())
+    assert (post.level, post.unmatched) == (Level.STREET, ("Km 12+500",))
