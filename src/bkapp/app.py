@@ -120,6 +120,7 @@ def openapi_config(settings: Settings) -> OpenAPIConfig:
             Tag("units", "Administrative units through time"),
             Tag("hamlets", "Thôn, bản, tổ"),
             Tag("geocoding", "Finding addresses as people write them"),
+            Tag("tiles", "Maps as vector tiles"),
             Tag("certificates", "Signed statements about addresses"),
             Tag("site", "Health and metrics"),
         ],

@@ -412,3 +412,19 @@ async def test_many_texts_are_answered_like_single_ones(sessions: Sessions, sess
     apart = [await finder.find(each) for each in texts]
 
     assert together == apart
+
+
+async def test_the_page_for_people_finds_addresses_too(client: AsyncClient, session: AsyncSession) -> None:
+    await a_home(session)
+    await session.commit()
+
+    home = await client.get("/tim", params={"q": WRITTEN})
+    old = await client.get("/tim", params={"q": "xa vi huong, bach thong"})
+    district = await client.get("/tim", params={"q": "huyện Ba Bể"})
+    nothing = await client.get("/tim", params={"q": "Cầu Giấy, Hà Nội"})
+
+    assert "Số 14, Thôn Nà Ít" in home.text
+    assert "Xã Vi Hương" in old.text
+    assert "nay là Xã Phủ Thông" in old.text
+    assert "không còn từ 01/07/2025" in district.text
+    assert "Không tìm thấy" in nothing.text

@@ -42,7 +42,7 @@ from bkapp.http import today
 from bkapp.units.boundaries import import_boundaries
 from bkapp.units.names import key as name_key
 from tests import make
-from tests.conftest import SHARED
+from tests.conftest import ROOT, SHARED
 
 MVT = "application/vnd.mapbox-vector-tile"
 FOR_EVER = "public, max-age=31536000, immutable"
@@ -499,6 +499,23 @@ class TestHomesToOfficers:
         assert (read.key_id, read.subject) == (key.split("_")[1], f"addresses/{square.z}/{square.x}/{square.y}")
         assert read.what == "/tiles/{layer}/{version}/{z}/{x}/{row}"
         assert read.request_id == answer.headers["x-request-id"]
+
+    async def test_the_documentation_tells_how_to_find_who_saw_a_home_on_a_map(
+        self, client: AsyncClient, session: AsyncSession
+    ) -> None:
+        made = await make.an_address(session)
+        place = await make.a_place(session)
+        key = await make.a_key(session)
+        await session.commit()
+        seen = [at((place.lon, place.lat), zoom) for zoom in (14, 17, 20)]
+        for square in [*seen, Tile(17, seen[1].x + 1, seen[1].y)]:
+            await get(client, path("addresses", square), key)
+
+        maps = (ROOT / "docs/registry.md").read_text().partition("## Maps")[2]
+        question = maps.partition('psql -c "')[2].partition('"')[0].replace("103183132", made.code)
+        reads = await session.execute(text(question))
+
+        assert [read.subject for read in reads] == [f"addresses/{square.z}/{square.x}/{square.y}" for square in seen]
 
     async def test_a_key_reaches_only_homes_of_its_unit(self, client: AsyncClient, session: AsyncSession) -> None:
         ours, theirs = around(HERE, 3), around((HERE[0], HERE[1] + 0.0003), 4)

@@ -11,18 +11,17 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from bkapp import pages
 from bkapp.address import codes, queries
 from bkapp.address.certificates import Signer, Statement, Verdict, judge
+from bkapp.address.geocoding.results import Level, Match
+from bkapp.address.operations.finding import Finder
 from bkapp.address.operations.reading import NotIssued, WrongAddressCode, look_up
 from bkapp.address.queries import Summary
 from bkapp.address.statements import statement_of
 from bkapp.errors import DomainError
-from bkapp.http import HANOI, Reading, anyone, today
+from bkapp.http import HANOI, Reading, anyone
 from bkapp.units import queries as units
-from bkapp.units.models import Level
-from bkapp.units.names import key as name_key
 
 Html = Response[str]
-SHOWN = 20
-BEFORE_MERGER = date(2025, 6, 30)
+SHOWN = 10
 
 
 class PublicController(Controller):
@@ -66,16 +65,20 @@ class PublicController(Controller):
         return await _code_page(reading, code, v, state)
 
     @get("/tim", guards=[anyone], media_type=MediaType.HTML)
-    async def search(self, reading: Reading, q: Annotated[str, QueryParameter(max_length=200)] = "") -> Html:
-        """Find a commune or a hamlet by name, or an address by its code."""
+    async def search(self, state: State, q: Annotated[str, QueryParameter(max_length=200)] = "") -> Html:
+        """Find an address as people write it, a commune or hamlet by any name it had, or an address by its code."""
         try:
             digits = codes.parse(q)
         except codes.WrongCode:
             pass
         else:
             return Response("", status_code=302, headers={"Location": f"/c/{digits}"})
-        hits = await _hits(reading, name_key(q)) if q.strip() else []
-        page = pages.render("search.html", q=q.strip(), hits=hits[:SHOWN], more=len(hits) > SHOWN)
+        finder: Finder = state.finder
+        text = q.strip()
+        # Most who search have typed a part of a name, so what they typed may end anywhere.
+        found = await finder.find(text, limit=SHOWN, partial=True) if text else None
+        hits = [_hit(match) for match in found.matches] if found else []
+        page = pages.render("search.html", q=text, hits=hits, more=len(hits) == SHOWN)
         return Response(page, media_type=MediaType.HTML)
 
 
@@ -177,31 +180,35 @@ def _links(suggestions: Any) -> list[pages.CodeLink]:
     return [pages.CodeLink(found["code"], found["display"], found["unit"]) for found in suggestions]
 
 
-async def _hits(session: AsyncSession, key: str) -> list[pages.Hit]:
-    """Communes of today by any name they had, then hamlets."""
-    day = today()
-    hits = [
-        pages.Hit(kind=unit.kind, name=unit.full_name, href=f"/api/v1/units/{unit.code}")
-        for unit in await units.units_on(session, day, q=key, in_bac_kan=True, limit=SHOWN)
-    ]
-    for old in await units.units_on(session, BEFORE_MERGER, level=Level.COMMUNE, q=key, limit=SHOWN):
-        hits += [
-            pages.Hit(
-                kind=old.kind,
-                name=old.full_name,
-                note=f"nay là {heir.full_name}",
-                href=f"/api/v1/units/{heir.code}",
-            )
-            for heir in await units.successors(session, old, day)
-            if heir.full_name != old.full_name
-        ]
-    hits += [
-        pages.Hit(
-            kind="Thôn, bản, tổ",
-            name=place.name,
-            within=place.unit_name,
-            note=f"{place.addresses} địa chỉ",
-        )
-        for place in await queries.find_places(session, key=key, on=day)
-    ]
-    return hits
+_KINDS = {
+    Level.HOUSE: "Nhà",
+    Level.STREET: "Đường, phố",
+    Level.HAMLET: "Thôn, bản, tổ",
+    Level.PLACE: "Địa điểm",
+    Level.COMMUNE: "Xã, phường",
+    Level.DISTRICT: "Huyện cũ",
+    Level.PROVINCE: "Tỉnh",
+}
+
+
+def _hit(match: Match) -> pages.Hit:
+    """A match as a line of the page: what it is called today, and under which name it was found."""
+    notes, name, within = [], match.label, None
+    if match.unit is not None and match.level is not Level.COMMUNE:
+        within = match.unit.name
+        name = match.label.removesuffix(f", {match.province}").removesuffix(f", {within}")
+    if match.former is not None and match.level is Level.COMMUNE and match.unit is not None:
+        name = match.former.name
+        notes.append(f"nay là {match.unit.name}")
+    elif match.former is not None and match.level is Level.DISTRICT:
+        notes.append("không còn từ 01/07/2025")
+    elif match.former is not None and match.unit is not None:
+        notes.append(f"trước 01/07/2025: {match.former.name}")
+    if match.unmatched:
+        notes.append(f"không rõ: {', '.join(match.unmatched)}")
+    link = None
+    if match.code is not None:
+        link = f"/c/{match.code}"
+    elif match.unit is not None:
+        link = f"/api/v1/units/{match.unit.code}"
+    return pages.Hit(kind=_KINDS[match.level], name=name, within=within, note="; ".join(notes) or None, href=link)

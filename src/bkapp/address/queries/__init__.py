@@ -3,11 +3,9 @@
 from bkapp.address.queries.feed import CURRENT_TABLE, EventRow, current_table, events, head
 from bkapp.address.queries.history import Name, Stay, Version, names, stays, unit_before, versions
 from bkapp.address.queries.places import (
-    Found,
     HamletRow,
     NearDoor,
     codes_near,
-    find_places,
     hamlets_like,
     hamlets_named,
     hamlets_of,
@@ -36,7 +34,6 @@ __all__ = [
     "RESOLVE_MANY",
     "Details",
     "EventRow",
-    "Found",
     "HamletRow",
     "Here",
     "Name",
@@ -49,7 +46,6 @@ __all__ = [
     "current_table",
     "details",
     "events",
-    "find_places",
     "hamlets_like",
     "hamlets_named",
     "hamlets_of",

@@ -128,35 +128,3 @@ async def hamlets_like(session: AsyncSession, *, unit_id: int, key: str, on: dat
         .limit(3)
     )
     return [HamletRow(*row) for row in rows]
-
-
-class Found(Struct, frozen=True):
-    """A commune or hamlet found by its name."""
-
-    kind: str
-    name: str
-    unit_code: str
-    unit_name: str
-    addresses: int
-
-
-async def find_places(session: AsyncSession, *, key: str, on: date, limit: int = 20) -> list[Found]:
-    """Hamlets whose name contains or resembles a key, best first, with how many current addresses each has."""
-    if not key:
-        return []
-    rows = await session.execute(
-        text("""
-            SELECT h.name, h.qualifier, u.code, u.full_name,
-                (SELECT count(*) FROM dwelling d
-                 WHERE d.unit_id = h.unit_id AND d.hamlet_id = h.id AND d.status = 'current') AS addresses
-            FROM hamlet h JOIN admin_unit u ON u.id = h.unit_id
-            WHERE h.valid_from <= :on AND (h.valid_to IS NULL OR h.valid_to > :on)
-                AND (strpos(h.key, :key) > 0 OR strpos(:key, h.key) > 0 OR similarity(h.key, :key) > 0.4)
-            ORDER BY similarity(h.key, :key) DESC, h.name LIMIT :limit
-        """),
-        {"key": key, "on": on, "limit": limit},
-    )
-    return [
-        Found("hamlet", f"{name} ({qualifier})" if qualifier else name, code, unit, addresses)
-        for name, qualifier, code, unit, addresses in rows
-    ]
