@@ -1,4 +1,4 @@
-"""``python -m bench resolve|import|scale|servers|all``; every option has a default that suits a small machine."""
+"""``python -m bench COMMAND``; every option has a default that suits a small machine."""
 
 import os
 import signal
@@ -9,7 +9,8 @@ import click
 import msgspec
 from typing_extensions import override
 
-from bench import importing, resolve, scaling, servers_compared
+from bench import importing, resolve, scaling, servers_compared, tiles
+from bench.geocoding.command import geocoding
 
 Figures = dict[str, Any]
 
@@ -88,12 +89,28 @@ def run_servers(households: int, pairs: int, seconds: float, connections: tuple[
     }
 
 
+@main.command("tiles")
+@click.option("--households", default=83_000)
+@click.option("--pairs", default=5, help="Runs of each, in turns.")
+@seconds
+@click.option("--connections", default=2)
+@click.option("--zooms", type=Numbers(), default="12,14,16")
+def run_tiles(households: int, pairs: int, seconds: float, connections: int, zooms: tuple[int, ...]) -> Figures:
+    """Tiles of the map of addresses; beside pgbench with the same SQL."""
+    return {
+        "tiles": tiles.run(households=households, pairs=pairs, seconds=seconds, connections=connections, zooms=zooms)
+    }
+
+
+main.add_command(geocoding)
+
+
 @main.command("all")
 @click.pass_context
 def run_all(context: click.Context) -> Figures:
-    """All of them with their defaults."""
+    """All of them with their defaults, but for geocoding, which takes long and has a peer to install."""
     figures: Figures = {}
-    for command in (run_resolve, run_import, run_scale, run_servers):
+    for command in (run_resolve, run_import, run_scale, run_servers, run_tiles):
         figures |= context.invoke(command)
     return figures
 

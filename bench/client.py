@@ -1,4 +1,4 @@
-"""A load client for machines without wrk: ``python -m bench.client PORT FILE CONNECTIONS SECONDS keep|close``.
+"""A load client for machines without wrk: ``python -m bench.client PORT FILE CONNECTIONS SECONDS keep|close PATH``.
 
 One event loop and one raw connection per slot; an answer is counted when its last
 byte is there.  It needs more of the machine than wrk, so its figures are lower on
@@ -17,7 +17,6 @@ import uvloop
 from typing_extensions import override
 
 ADDRESS = "127.0.0.1"
-PATH = "/api/v1/addresses/"
 
 
 class Slot(asyncio.Protocol):
@@ -105,10 +104,10 @@ async def close(port: int, requests: list[bytes], connections: int, until: float
 
 
 def main() -> None:
-    port, listing, connections, seconds, how = sys.argv[1:]
+    port, listing, connections, seconds, how, path = sys.argv[1:]
     more = "" if how == "keep" else "Connection: close\r\n"
     requests = [
-        f"GET {PATH}{code} HTTP/1.1\r\nHost: {ADDRESS}:{port}\r\n{more}\r\n".encode()
+        f"GET {path}{code} HTTP/1.1\r\nHost: {ADDRESS}:{port}\r\n{more}\r\n".encode()
         for code in Path(listing).read_text().split()
     ]
     took: list[float] = []

@@ -37,16 +37,21 @@ def libpq(url: str) -> str:
 def empty_database() -> Iterator[str]:
     """The address of a migrated database that knows the units and no household."""
     name = f"bkapp_bench_{uuid4().hex[:10]}"
-    with psycopg.connect(maintenance(), autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')
     try:
-        url = make_url(driver_url(maintenance())).set(database=name).render_as_string(hide_password=False)
-        migrate(url)
-        asyncio.run(_load_units(url))
-        yield libpq(url)
+        yield new_database(name)
     finally:
         with psycopg.connect(maintenance(), autocommit=True) as connection:
             connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
+def new_database(name: str) -> str:
+    """Make a migrated database that knows the units and no household, and stays; return its address."""
+    with psycopg.connect(maintenance(), autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+    url = make_url(driver_url(maintenance())).set(database=name).render_as_string(hide_password=False)
+    migrate(url)
+    asyncio.run(_load_units(url))
+    return libpq(url)
 
 
 @contextmanager

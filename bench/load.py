@@ -47,8 +47,16 @@ def generator() -> str:
     return "wrk" if shutil.which("wrk") else "the built-in client (install wrk for a lighter one)"
 
 
-def fire(port: int, codes: Sequence[str], *, connections: int, seconds: float, keep_alive: bool = True) -> Sample:
-    """Ask for random codes over this many connections for some seconds."""
+def fire(
+    port: int,
+    codes: Sequence[str],
+    *,
+    connections: int,
+    seconds: float,
+    keep_alive: bool = True,
+    path: str = PATH,
+) -> Sample:
+    """Ask for random codes, or for what else follows ``path``, over this many connections for some seconds."""
     with tempfile.TemporaryDirectory() as folder:
         listing = Path(folder) / "codes"
         listing.write_text("\n".join(codes) + "\n")
@@ -58,10 +66,10 @@ def fire(port: int, codes: Sequence[str], *, connections: int, seconds: float, k
             command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "-s", str(script)]
             if not keep_alive:
                 command += ["-H", "Connection: close"]
-            command += [f"http://{ADDRESS}:{port}", "--", str(listing), PATH]
+            command += [f"http://{ADDRESS}:{port}", "--", str(listing), path]
         else:
             command = [sys.executable, "-m", "bench.client", str(port), str(listing), str(connections), str(seconds)]
-            command += ["keep" if keep_alive else "close"]
+            command += ["keep" if keep_alive else "close", path]
         run = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60, check=False)
     if run.returncode:
         raise SystemExit(f"The load client failed:\n{run.stderr or run.stdout}")

@@ -24,9 +24,21 @@ def program() -> str:
 
 def run(url: str, codes: Sequence[str], *, clients: int, seconds: float) -> Sample:
     """The statement as a prepared one, for random codes, by this many clients for some seconds."""
+    return run_script(url, f"{drawn(code=codes)}{RESOLVE}:code;\n", clients=clients, seconds=seconds)
+
+
+def drawn(**values: Sequence[str]) -> str:
+    """The head of a script that sets variables to one of so many numbers each time, all at the same random place."""
+    most = min(map(len, values.values())) - 1
+    sets = "".join(f"\\set {name} {_pick(numbers)}\n" for name, numbers in values.items())
+    return f"\\set place random(0, {most})\n{sets}"
+
+
+def run_script(url: str, text: str, *, clients: int, seconds: float) -> Sample:
+    """A script with its statements prepared, by this many clients for some seconds."""
     with tempfile.TemporaryDirectory() as folder:
-        script = Path(folder) / "resolve.sql"
-        script.write_text(f"\\set place random(0, {len(codes) - 1})\n\\set code {_pick(codes)}\n{RESOLVE}:code;\n")
+        script = Path(folder) / "script.sql"
+        script.write_text(text)
         command = [program(), "-n", "-M", "prepared", "-c", str(clients), "-j", str(min(clients, os.cpu_count() or 1))]
         command += ["-T", str(max(1, round(seconds))), "-f", str(script), "-l", "--log-prefix", f"{folder}/log", url]
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60, check=False)

@@ -43,12 +43,13 @@ class Server:
             found.append(pid)
             for task in Path(f"/proc/{pid}/task").glob("*/children"):
                 pids += map(int, task.read_text().split())
-        kib = 0
-        for pid in found:
-            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-                if line.startswith("Pss:"):
-                    kib += int(line.split()[1])
-        return kib / 1024
+        return sum(map(process_memory_mib, found))
+
+
+def process_memory_mib(pid: int) -> float:
+    """Memory of a process in MiB; what it shares is counted by parts."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")) / 1024
 
 
 @contextmanager
@@ -76,7 +77,7 @@ def uvicorn(database: str, code: str, **settings: str) -> Iterator[Server]:
 def _running(
     command: list[str], database: str, code: str, settings: dict[str, str], at_port: str = ""
 ) -> Iterator[Server]:
-    port = _free_port()
+    port = free_port()
     if at_port:
         command = [*command, "--port", str(port), at_port]
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("BKAPP_", "REDIS_"))}
@@ -111,7 +112,7 @@ def _answers(process: subprocess.Popen[bytes], port: int, code: str) -> bool:
     return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((ADDRESS, 0))
         port: int = probe.getsockname()[1]

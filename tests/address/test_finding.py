@@ -90,15 +90,33 @@ async def test_an_officer_of_the_commune_sees_code_and_door_and_that_is_recorded
     assert [read.what for read in reads] == ["/api/v1/geocode"]
 
 
-async def test_the_middle_of_a_hamlet_of_one_home_is_not_the_home(client: AsyncClient, session: AsyncSession) -> None:
-    await a_home(session)
+async def test_a_hamlet_of_few_homes_gives_none_away_and_one_of_more_is_in_their_middle(
+    client: AsyncClient, session: AsyncSession
+) -> None:
+    commune = (
+        await session.execute(
+            text("""
+                SELECT ST_X(point::geometry), ST_Y(point::geometry) FROM admin_unit
+                WHERE code = :code AND valid_to IS NULL
+            """),
+            {"code": make.COMMUNE},
+        )
+    ).one()
+    for number in range(4):
+        await a_home(session, str(number + 1), north=20 * number)
     await session.commit()
+    finder = client._transport.app._inner.state.finder  # type: ignore[attr-defined]
 
-    feature = await first(client, "thôn Nà Ít, xã Phủ Thông")
+    few = (await first(client, "thôn Nà Ít, xã Phủ Thông"))["geometry"]["coordinates"]
+    await a_home(session, "5", north=80)
+    await session.commit()
+    finder._gazetteer = None
+    more = (await first(client, "thôn Nà Ít, xã Phủ Thông"))["geometry"]["coordinates"]
 
-    lon, lat = feature["geometry"]["coordinates"]
-    assert (lon * 200) == pytest.approx(round(lon * 200))
-    assert (lat * 200) == pytest.approx(round(lat * 200))
+    assert few == pytest.approx(list(commune), abs=1e-6)
+    place = await make.a_place(session)
+    assert more == pytest.approx([round(place.lon * 200) / 200, round(place.lat * 200) / 200], abs=0.0051)
+    assert [round(number * 200, 6) % 1 for number in more] == [0, 0]
 
 
 async def test_a_retired_home_is_not_found(client: AsyncClient, session: AsyncSession) -> None:

@@ -9,8 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from bkapp.address.geocoding.gazetteer import AliasRow, Gazetteer, HamletRow, PlaceRow, StreetRow, UnitRow, street_key
 from bkapp.address.models import FeedHead, GazetteerHead
 
-# A hamlet's own point, or the middle of its homes on a grid of some 500 m: of a few homes the middle would give one
-# away.
+# Where a hamlet has no point of its own, the middle of its homes stands for it, on a grid of some 500 m and only if
+# there are a few: the middle of one home is the home.
+FEWEST_HOMES = 5
 _COARSE = "round({}::numeric * 200) / 200"
 HAMLET_RADIUS_M = 800.0
 SOMEWHERE_IN_COMMUNE_M = 5000.0
@@ -43,7 +44,8 @@ _HAMLETS = text(f"""
         FROM line JOIN hamlet h ON h.id = line.predecessor_id
     ), homes AS (
         SELECT hamlet_id, avg(ST_X(point::geometry)) AS lon, avg(ST_Y(point::geometry)) AS lat
-        FROM dwelling WHERE status = 'current' AND hamlet_id IS NOT NULL GROUP BY hamlet_id
+        FROM dwelling WHERE status = 'current' AND hamlet_id IS NOT NULL
+        GROUP BY hamlet_id HAVING count(*) >= {FEWEST_HOMES}
     )
     SELECT h.id, h.unit_id, h.name, h.qualifier,
         coalesce((SELECT u.id FROM line JOIN admin_unit u ON u.id = line.unit_id
@@ -64,12 +66,16 @@ _HAMLETS = text(f"""
     WHERE h.valid_to IS NULL AND u.valid_to IS NULL ORDER BY h.id
 """)
 _STREETS = text(f"""
-    SELECT unit_id, street, {_COARSE.format("avg(ST_X(point::geometry))")},
-        {_COARSE.format("avg(ST_Y(point::geometry))")}, false
-    FROM dwelling WHERE status = 'current' AND street IS NOT NULL GROUP BY unit_id, street
+    SELECT s.unit_id, s.street, coalesce(s.lon, ST_X(u.point::geometry))::float8 AS lon,
+        coalesce(s.lat, ST_Y(u.point::geometry))::float8 AS lat, false AS placed
+    FROM (SELECT unit_id, street,
+            CASE WHEN count(*) >= {FEWEST_HOMES} THEN {_COARSE.format("avg(ST_X(point::geometry))")} END AS lon,
+            CASE WHEN count(*) >= {FEWEST_HOMES} THEN {_COARSE.format("avg(ST_Y(point::geometry))")} END AS lat
+        FROM dwelling WHERE status = 'current' AND street IS NOT NULL GROUP BY unit_id, street) AS s
+    JOIN admin_unit u ON u.id = s.unit_id
     UNION ALL
     SELECT unit_id, name, ST_X(point::geometry), ST_Y(point::geometry), true FROM place WHERE kind = 'road'
-    ORDER BY 1, 5 DESC, 2
+    ORDER BY unit_id, placed DESC, street
 """)
 _PLACES = text("""
     SELECT id, unit_id, name, ST_X(point::geometry), ST_Y(point::geometry) FROM place WHERE kind = 'poi' ORDER BY id
@@ -106,7 +112,7 @@ async def load_gazetteer(session: AsyncSession) -> Gazetteer:
         place = (unit_id, street_key(name))
         known = streets.get(place)
         if known is None:
-            streets[place] = StreetRow(unit_id, name, (name,), float(lon), float(lat), STREET_RADIUS_M)
+            streets[place] = StreetRow(unit_id, name, (name,), lon, lat, STREET_RADIUS_M)
         else:
             streets[place] = StreetRow(
                 unit_id, known.name, (*known.spellings, name), known.lon, known.lat, STREET_RADIUS_M
