@@ -210,7 +210,10 @@ async def _open_hamlets(session: AsyncSession, dice: Random) -> list[Centre]:
                 break
         names.add((unit_id, name_key(name)))
         if (unit_id, name_key(name)) not in known:
-            session.add(Hamlet(unit_id=unit_id, name=name, key=name_key(name), valid_from=SINCE, source=SOURCE))
+            point = f"SRID=4326;POINT({lon} {lat})"
+            session.add(
+                Hamlet(unit_id=unit_id, name=name, key=name_key(name), valid_from=SINCE, source=SOURCE, point=point)
+            )
         centres.append(Centre(unit_id, unit, name, lon, lat))
     await session.flush()
     return centres

@@ -177,7 +177,7 @@ class WashOut(Struct, frozen=True):
     """An address put in order.
 
     Class A: all of it is in the register and means one thing.  B: something was misspelt, missing or not found, and
-    one place stands out.  C: a person has to choose.  ``result`` is there for A and B.
+    one place stands out.  C: a person has to choose.  ``result`` is there for A and B, ``candidates`` are the others.
     """
 
     query: str
@@ -191,4 +191,5 @@ class WashOut(Struct, frozen=True):
     def of(cls, answer: Answer) -> "WashOut":
         washed: list[Any] = [WashedOut.of(match) for match in answer.matches]
         sure = answer.grade is not Grade.C and washed
-        return cls(answer.text, answer.grade, washed[0] if sure else None, washed, answer.reason, answer.detail)
+        result, others = (washed[0], washed[1:]) if sure else (None, washed)
+        return cls(answer.text, answer.grade, result, others, answer.reason, answer.detail)

@@ -10,7 +10,7 @@ from bkapp.address.geocoding.normalise import MOST_TOKENS, clean, keys_of, squee
 
 WORDS = {
     *("bac", "can", "duc", "xuan", "phuong", "xa", "vi", "huong", "huyen", "bach", "thong", "tinh", "na", "nghe"),
-    *("thon", "so", "to", "choong", "ten", "hoa", "thuy", "quan", "dua"),
+    *("thon", "so", "to", "choong", "ten", "hoa", "thuy", "quan", "dua", "ray"),
 }
 
 
@@ -65,6 +65,7 @@ def test_bac_kan_is_read_however_it_was_typed(typed: str) -> None:
         ("to63", ["to", "63"]),  # alone it may as well be tổ 63
         ("P.§øc Xu©n", ["p", "duc", "xuan"]),
         ("chooongj", ["choong"]),
+        ("raaxy", ["ray"]),
     ],
 )
 def test_telex_vni_and_tcvn3_are_undone(typed: str, read: list[str]) -> None:

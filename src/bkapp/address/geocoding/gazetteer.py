@@ -220,7 +220,8 @@ class Gazetteer:
         return name
 
     def _name_units(self, aliases: Iterable[AliasRow]) -> None:
-        for unit in self.units.values():
+        # Those in force first: where nothing tells them apart, a name means what it means today.
+        for unit in sorted(self.units.values(), key=lambda unit: unit.row.valid_to is not None):
             self._call(squeeze(unit.row.name), unit.row.full_name).units.append(unit.row.id)
         kinds = sorted((form for form, word in WORDS.items() if Role.COMMUNE in word.roles), key=len, reverse=True)
         for alias in aliases:

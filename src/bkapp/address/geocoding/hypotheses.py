@@ -30,6 +30,8 @@ class Used(NamedTuple):
     unit: Unit | None
     own: bool
     former: bool
+    timeless: bool = False
+    """Whether the name fits a unit in force and one that ended alike, so that it tells no time."""
 
 
 class Hypothesis(Struct):
@@ -127,11 +129,8 @@ def era_of(hypothesis: Hypothesis) -> Era:
     for used in hypothesis.used:
         if used.former:
             before = True
-        elif used.unit is not None:
+        elif used.unit is not None and not used.timeless:
             ended = used.unit.row.valid_to is not None
-            namesakes = {uid for uid in used.mention.name.units if uid in hypothesis.support}
-            if len(namesakes) > 1 and used.mention.before is None:
-                continue  # the name was and is in use
             old, new = old or ended, new or not ended
     if before:
         return Era.MIXED if new else Era.BEFORE_2020

@@ -168,7 +168,7 @@ def _pieces(word: re.Match[str], vocabulary: Container[str], *, vni: bool) -> li
     if text.isalpha():
         folded = word_key(text)
         if text.isascii():  # with marks in it, it was not typed with the input method off
-            folded = _meant(folded, vocabulary)
+            folded = _meant(text.lower(), folded, vocabulary)
         return [(folded, start, word.end())] if folded else []
     if vni and _is_vni(text, vocabulary):
         return [(_without_digits(text), start, word.end())]
@@ -178,16 +178,17 @@ def _pieces(word: re.Match[str], vocabulary: Container[str], *, vni: bool) -> li
         if folded[:1].isdigit():
             folded = folded.lstrip("0") or "0"
         elif part[0].isascii():
-            folded = _meant(folded, vocabulary)
+            folded = _meant(part[0].lower(), folded, vocabulary)
         if folded:
             pieces.append((folded, start + part.start(), start + part.end()))
     return pieces
 
 
-def _meant(folded: str, vocabulary: Container[str]) -> str:
+def _meant(typed: str, folded: str, vocabulary: Container[str]) -> str:
+    """The key of a word as it was meant: of some name, or else as it was typed."""
     if folded in vocabulary or len(folded) > 12:
         return folded
-    return next((word for word in untelex(folded) if word in vocabulary), folded)
+    return next((word for word in untelex(typed) if word in vocabulary), folded)
 
 
 def untelex(word: str) -> list[str]:

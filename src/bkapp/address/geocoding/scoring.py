@@ -139,7 +139,7 @@ class Scorer:
         found = []
         for mention in mentions:
             begin, end, name, similarity, before, _ = mention
-            value, best, own, was = 0.0, None, False, False
+            value, best, own, was, timeless = 0.0, None, False, False, False
             if leaf and index in (
                 name.hamlets if level is Level.HAMLET else name.streets if level is Level.STREET else name.places
             ):
@@ -149,13 +149,18 @@ class Scorer:
                     unit = units[uid]
                     its_own = not leaf and uid == index
                     fit = similarity * _agreement(before, level, unit) + (0.0005 if its_own else 0)
+                    if best is not None and abs(fit - value) < 0.001:
+                        timeless = timeless or (best.row.valid_to is None) != (unit.row.valid_to is None)
+                    elif fit > value:
+                        timeless = False
                     if fit > value:
                         value, best, own, was = fit, unit, its_own, False
             for uid in name.former:
                 if uid in support and similarity * FORMER > value:
                     value, best, own, was = similarity * FORMER, units[uid], not leaf and uid == index, True
+                    timeless = False
             if value:
-                found.append(Used(mention, value * (end - begin), mask(begin, end), best, own, was))
+                found.append(Used(mention, value * (end - begin), mask(begin, end), best, own, was, timeless))
         return found
 
     def _explain(self, hypothesis: Hypothesis, usable: list[Used]) -> Hypothesis:
