@@ -36,6 +36,7 @@ CSP = (
 )
 # The API's documentation is a program in the page: its own scripts, its own styles, and it reads the description.
 DOCUMENTATION = "/schema"
+TILES = "/tiles/"
 DOCUMENTATION_CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -138,6 +139,10 @@ class Edge:
         """An answer's headers with ours behind them; one that the application gave stands."""
         common = self._documentation_headers if path == DOCUMENTATION else self._headers
         headers = [*given]
+        if path.startswith(TILES):
+            # The rules for other origins overwrite Vary, and a cache must not give an officer anybody's map.
+            headers = [header for header in headers if header[0] != b"vary"]
+            headers.append((b"vary", b"Accept-Encoding, Authorization, Origin"))
         present = {name for name, _ in headers}
         if self._names.isdisjoint(present):
             headers += common

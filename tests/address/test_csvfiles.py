@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from bkapp.address.csvfiles import FileUnreadable, Options, Sheet, options_of, read
 from bkapp.address.csvfiles.results import RESULTS, TYPES, inert
-from bkapp.address.geocoding.results import Answer, Era, Grade, Level, Match, UnitName
+from bkapp.address.geocoding.results import Answer, Era, Grade, Match, MatchLevel, UnitName
 from bkapp.errors import FieldError
 
 HOUSE = Match(
-    level=Level.HOUSE,
+    level=MatchLevel.HOUSE,
     score=0.987,
     label="Số 14A, Thôn Nà Ít, Xã Phủ Thông, Tỉnh Thái Nguyên",
     lon=105.87654321,
@@ -311,8 +311,8 @@ class TestResults:
             "result_error": "",
         }
 
-    @pytest.mark.parametrize("level", Level)
-    def test_have_a_type_and_a_name_for_every_level(self, level: Level) -> None:
+    @pytest.mark.parametrize("level", MatchLevel)
+    def test_have_a_type_and_a_name_for_every_level(self, level: MatchLevel) -> None:
         match = msgspec.structs.replace(HOUSE, level=level, street="Đường 1", place="Chợ")
         row = cells(sheet_of("a,b\nx,y\n"), Answer("", (match,)))
         assert row["result_type"] == TYPES[level]
@@ -324,9 +324,9 @@ class TestResults:
             return cells(sheet_of("a,b\nx,y\n"), Answer("", (match,)))["result_id"]
 
         assert name(code="482719346") == "482719346"
-        assert name(level=Level.HAMLET) == "hamlet:7"
-        assert name(level=Level.COMMUNE) == "01969"
-        assert name(level=Level.STREET) == ""
+        assert name(level=MatchLevel.HAMLET) == "hamlet:7"
+        assert name(level=MatchLevel.COMMUNE) == "01969"
+        assert name(level=MatchLevel.STREET) == ""
 
     def test_of_nothing_are_empty_but_for_the_class_and_the_reason(self) -> None:
         row = cells(sheet_of("a,b\nx,y\n"), Answer("", reason="outside"))

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from bkapp.access.models import DataRead
 from bkapp.address import codes, operations
-from bkapp.address.geocoding.results import Level
+from bkapp.address.geocoding.results import MatchLevel
 from bkapp.address.operations import Door
 from bkapp.address.operations.finding import open_finder
 from bkapp.address.pluscodes import encode
@@ -200,8 +200,8 @@ async def test_a_hamlet_is_found_as_soon_as_the_names_are_asked_for_again(
 
     after = (await finder.find("thôn Nà Ít, xã Phủ Thông")).matches[0]
 
-    assert before is Level.COMMUNE
-    assert (after.level, after.hamlet) == (Level.HAMLET, "Thôn Nà Ít")
+    assert before is MatchLevel.COMMUNE
+    assert (after.level, after.hamlet) == (MatchLevel.HAMLET, "Thôn Nà Ít")
 
 
 async def test_names_are_asked_for_once_a_second_at_most(sessions: Sessions, session: AsyncSession) -> None:

@@ -917,7 +917,7 @@ class TestSize:
         town = await a_full_province(session)
         for force in ("force_custom_plan", "force_generic_plan"):
             await session.execute(text(f"SET LOCAL plan_cache_mode = {force}"))
-            for zoom, statement in ((12, queries._CELLS), (14, queries._CELLS), (14, queries._HOMES)):
+            for zoom, statement in ((12, queries.CELLS), (14, queries.CELLS), (14, queries._HOMES)):
                 square = at(town, zoom)
                 root = square.above(COARSEST_SQUARE)
                 values = {
@@ -938,7 +938,7 @@ class TestSize:
                 )
                 assert "ix_dwelling_point" in plan, plan
                 assert "Seq Scan on dwelling" not in plan
-                if statement is queries._CELLS:
+                if statement is queries.CELLS:
                     assert "pk_address_event" in plan
                     assert "Seq Scan on address_event" not in plan
 

@@ -4,18 +4,18 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct, field
 
-from bkapp.address.geocoding.results import Answer, Era, Grade, Level, Match, Part, UnitName
+from bkapp.address.geocoding.results import Answer, Era, Grade, Match, MatchLevel, Part, UnitName
 
 ATTRIBUTION = "bkapp, địa chỉ số Bắc Kạn"
 # The levels in the words of the specification; what we mean more exactly is in ``level``.
 _TYPES = {
-    Level.HOUSE: "house",
-    Level.STREET: "street",
-    Level.HAMLET: "locality",
-    Level.PLACE: "locality",
-    Level.COMMUNE: "city",
-    Level.DISTRICT: "county",
-    Level.PROVINCE: "state",
+    MatchLevel.HOUSE: "house",
+    MatchLevel.STREET: "street",
+    MatchLevel.HAMLET: "locality",
+    MatchLevel.PLACE: "locality",
+    MatchLevel.COMMUNE: "city",
+    MatchLevel.DISTRICT: "county",
+    MatchLevel.PROVINCE: "state",
 }
 Degrees = Annotated[float, Meta(description="WGS 84")]
 
@@ -57,7 +57,7 @@ class GeocodingOut(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One match.  What does not apply is left out."""
 
     type: Annotated[str, Meta(description="house, street, locality, city, county or state.")]
-    level: Annotated[Level, Meta(description="The same more exactly, in the register's words.")]
+    level: Annotated[MatchLevel, Meta(description="The same more exactly, in the register's words.")]
     label: Annotated[str, Meta(description="The address as it is written today.")]
     score: Annotated[float, Meta(description="The estimated chance that this is what was meant.", ge=0, le=1)]
     accuracy: Annotated[int, Meta(description="Metres around the point. Of a home the public sees its hamlet.")]
@@ -84,7 +84,7 @@ class GeocodingOut(Struct, frozen=True, omit_defaults=True, kw_only=True):
     def of(cls, match: Match) -> "GeocodingOut":
         unit = match.unit
         name = match.place or match.hamlet or (unit.name if unit else match.label)
-        if match.level is Level.STREET:
+        if match.level is MatchLevel.STREET:
             name = match.street or name
         return cls(
             type=_TYPES[match.level],

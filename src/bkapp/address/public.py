@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from bkapp import pages
 from bkapp.address import codes, queries
 from bkapp.address.certificates import Signer, Statement, Verdict, judge
-from bkapp.address.geocoding.results import Level, Match
+from bkapp.address.geocoding.results import Match, MatchLevel
 from bkapp.address.operations.finding import Finder
 from bkapp.address.operations.reading import NotIssued, WrongAddressCode, look_up
 from bkapp.address.queries import Summary
@@ -181,26 +181,26 @@ def _links(suggestions: Any) -> list[pages.CodeLink]:
 
 
 _KINDS = {
-    Level.HOUSE: "Nhà",
-    Level.STREET: "Đường, phố",
-    Level.HAMLET: "Thôn, bản, tổ",
-    Level.PLACE: "Địa điểm",
-    Level.COMMUNE: "Xã, phường",
-    Level.DISTRICT: "Huyện cũ",
-    Level.PROVINCE: "Tỉnh",
+    MatchLevel.HOUSE: "Nhà",
+    MatchLevel.STREET: "Đường, phố",
+    MatchLevel.HAMLET: "Thôn, bản, tổ",
+    MatchLevel.PLACE: "Địa điểm",
+    MatchLevel.COMMUNE: "Xã, phường",
+    MatchLevel.DISTRICT: "Huyện cũ",
+    MatchLevel.PROVINCE: "Tỉnh",
 }
 
 
 def _hit(match: Match) -> pages.Hit:
     """A match as a line of the page: what it is called today, and under which name it was found."""
     notes, name, within = [], match.label, None
-    if match.unit is not None and match.level is not Level.COMMUNE:
+    if match.unit is not None and match.level is not MatchLevel.COMMUNE:
         within = match.unit.name
         name = match.label.removesuffix(f", {match.province}").removesuffix(f", {within}")
-    if match.former is not None and match.level is Level.COMMUNE and match.unit is not None:
+    if match.former is not None and match.level is MatchLevel.COMMUNE and match.unit is not None:
         name = match.former.name
         notes.append(f"nay là {match.unit.name}")
-    elif match.former is not None and match.level is Level.DISTRICT:
+    elif match.former is not None and match.level is MatchLevel.DISTRICT:
         notes.append("không còn từ 01/07/2025")
     elif match.former is not None and match.unit is not None:
         notes.append(f"trước 01/07/2025: {match.former.name}")

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from bkapp.address.geocoding.answers import House, answer_of
 from bkapp.address.geocoding.gazetteer import AliasRow, Gazetteer, HamletRow, PlaceRow, StreetRow, Unit, UnitRow
 from bkapp.address.geocoding.normalise import clean, squeeze, tokens_of
-from bkapp.address.geocoding.results import Answer, Level
+from bkapp.address.geocoding.results import Answer, MatchLevel
 from bkapp.address.geocoding.searching import search
 from bkapp.units.seed import SeedUnit, shipped
 
@@ -140,7 +140,7 @@ class Province:
         houses: list[list[House]] = []
         for hypothesis, number in zip(found.hypotheses, found.numbers, strict=True):
             there = []
-            if number is not None and hypothesis.level is Level.HAMLET:
+            if number is not None and hypothesis.level is MatchLevel.HAMLET:
                 hamlet = self.gazetteer.hamlets[hypothesis.index]
                 there = [
                     House("", self._houses[key], None, hamlet.unit_id, hamlet.id, hamlet.lon, hamlet.lat)

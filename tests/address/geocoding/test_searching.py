@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bkapp.address.geocoding.mentions import MOST_NAMES, MOST_WINDOWS, _windows, exact
 from bkapp.address.geocoding.normalise import LONGEST_TEXT, clean, tokens_of
-from bkapp.address.geocoding.results import Era, Grade, Level
+from bkapp.address.geocoding.results import Era, Grade, MatchLevel
 from bkapp.address.geocoding.searching import search
 from tests.address.geocoding.provinces import Province, Village
 
@@ -36,7 +36,7 @@ def test_a_clean_address_is_found_exactly_and_explained() -> None:
     match = answer.matches[0]
 
     assert answer.grade is Grade.A
-    assert (match.level, match.house_number, match.hamlet) == (Level.HOUSE, "14", "Thôn Nà Ít")
+    assert (match.level, match.house_number, match.hamlet) == (MatchLevel.HOUSE, "14", "Thôn Nà Ít")
     assert match.label == "Số 14, Thôn Nà Ít, Xã Phủ Thông, Tỉnh Thái Nguyên"
     assert match.former is not None
     assert match.former.name == "Xã Vi Hương"
@@ -58,14 +58,14 @@ def test_a_mistake_makes_it_likely_and_says_where_it_is() -> None:
     match = answer.matches[0]
 
     assert answer.grade is Grade.B
-    assert match.level is Level.HOUSE
+    assert match.level is MatchLevel.HOUSE
     assert {part.text for part in match.matched if part.similarity < 1} == {"Nà Ịts", "Vi Hơưng"}
 
 
 def test_a_house_that_is_not_there_is_not_made_up() -> None:
     answer = province().find("Số 99, thôn Nà Ít, xã Vi Hương")
 
-    assert answer.matches[0].level is Level.HAMLET
+    assert answer.matches[0].level is MatchLevel.HAMLET
     assert answer.matches[0].house_number is None
     assert answer.matches[0].unmatched == ("Số 99",)
     assert answer.grade is not Grade.A
@@ -74,7 +74,7 @@ def test_a_house_that_is_not_there_is_not_made_up() -> None:
 def test_a_hamlet_of_another_commune_is_not_taken_for_one_of_the_named() -> None:
     match = province().find("Thôn Nà Ít, xã Cao Tân, huyện Pác Nặm").matches[0]
 
-    assert match.level is Level.COMMUNE
+    assert match.level is MatchLevel.COMMUNE
     assert match.former is not None
     assert match.former.code == CAO_TAN
     assert "Nà" in match.unmatched
@@ -125,8 +125,8 @@ def test_a_street_and_a_place_are_found_in_their_commune() -> None:
     street = province().find("đường Trường Chinh, phường Đức Xuân, TP Bắc Kạn").matches[0]
     place = province().find("chợ Đức Xuân").matches[0]
 
-    assert (street.level, street.street) == (Level.STREET, "Đường Trường Chinh")
-    assert (place.level, place.place) == (Level.PLACE, "Chợ Đức Xuân")
+    assert (street.level, street.street) == (MatchLevel.STREET, "Đường Trường Chinh")
+    assert (place.level, place.place) == (MatchLevel.PLACE, "Chợ Đức Xuân")
 
 
 @pytest.mark.parametrize("text", ["Số 14A thôn Nà Ít", "14 A, thôn Nà Ít", "SN 014a thôn Nà Ít", "thôn Nà Ít số 14A"])
@@ -170,5 +170,5 @@ def test_a_numbered_road_is_one_road_however_it_is_called(text: str) -> None:
     road = there.find(f"{text}, xã Phủ Thông").matches[0]
     post = there.find(f"Km 12+500 {text}, xã Phủ Thông").matches[0]
 
-    assert (road.level, road.street, road.unmatched) == (Level.STREET, "QL3", ())
-    assert (post.level, post.unmatched) == (Level.STREET, ("Km 12+500",))
+    assert (road.level, road.street, road.unmatched) == (MatchLevel.STREET, "QL3", ())
+    assert (post.level, post.unmatched) == (MatchLevel.STREET, ("Km 12+500",))

@@ -10,7 +10,7 @@ from functools import cache
 
 import pytest
 
-from bkapp.address.geocoding.results import Level
+from bkapp.address.geocoding.results import MatchLevel
 from tests.address.geocoding.provinces import HERE, Province, written_villages
 
 with (HERE / "addresses.csv").open(encoding="utf-8", newline="") as _file:
@@ -43,7 +43,7 @@ def test_a_written_address_is_found(row: dict[str, str]) -> None:
         assert match.hamlet.partition(" (")[0] == row["hamlet"]
     if row["house"]:
         assert match.house_number == row["house"]
-    if match.level in {Level.DISTRICT, Level.PROVINCE}:
+    if match.level in {MatchLevel.DISTRICT, MatchLevel.PROVINCE}:
         assert match.former is not None
         assert f"{match.level} {match.former.code}" in row["note"]
 
@@ -93,7 +93,7 @@ def test_each_of_the_108_communes_is_found_in_every_form(form: str) -> None:
         assert unit.district is not None
         names = [(one.row.kind.capitalize(), one.row.name) for one in (unit, unit.district, unit.today)]
         match = province().find(FORMS[form](*names)).matches[0]
-        right = match.level is Level.COMMUNE and match.unit is not None and match.unit.code == unit.today.row.code
+        right = match.level is MatchLevel.COMMUNE and match.unit is not None and match.unit.code == unit.today.row.code
         if form != "new form":
             right = right and match.former is not None and match.former.code == code
         if not right:

@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from bkapp.address.geocoding.results import Answer, Grade, Level, Match
+from bkapp.address.geocoding.results import Answer, Grade, Match, MatchLevel
 
 RESULTS = (
     "latitude",
@@ -27,13 +27,13 @@ RESULTS = (
 )
 # Levels in addok's words.
 TYPES = {
-    Level.HOUSE: "housenumber",
-    Level.STREET: "street",
-    Level.HAMLET: "locality",
-    Level.PLACE: "locality",
-    Level.COMMUNE: "municipality",
-    Level.DISTRICT: "county",
-    Level.PROVINCE: "state",
+    MatchLevel.HOUSE: "housenumber",
+    MatchLevel.STREET: "street",
+    MatchLevel.HAMLET: "locality",
+    MatchLevel.PLACE: "locality",
+    MatchLevel.COMMUNE: "municipality",
+    MatchLevel.DISTRICT: "county",
+    MatchLevel.PROVINCE: "state",
 }
 # Reasons that are the row's fault or ours, rather than that nothing was found.
 FAULTS = frozenset({"too_long", "unavailable", "failed"})
@@ -114,17 +114,17 @@ def results(question: Question, answer: Answer) -> dict[str, str]:
 def name_of(match: Match) -> str:
     """What is written before the commune in an address."""
     match match.level:
-        case Level.HOUSE:
+        case MatchLevel.HOUSE:
             return " ".join(part for part in (match.house_number, match.street or match.hamlet) if part)
-        case Level.STREET:
+        case MatchLevel.STREET:
             return match.street or ""
-        case Level.HAMLET:
+        case MatchLevel.HAMLET:
             return match.hamlet or ""
-        case Level.PLACE:
+        case MatchLevel.PLACE:
             return match.place or ""
-        case Level.COMMUNE:
+        case MatchLevel.COMMUNE:
             return match.unit.name if match.unit else ""
-        case Level.DISTRICT:
+        case MatchLevel.DISTRICT:
             return match.district or ""
     return match.province or ""
 
@@ -133,9 +133,9 @@ def id_of(match: Match) -> str:
     """What names a match as long as it is in the register; empty where nothing does."""
     if match.code:
         return match.code
-    if match.level is Level.HAMLET and match.hamlet_id is not None:
+    if match.level is MatchLevel.HAMLET and match.hamlet_id is not None:
         return f"hamlet:{match.hamlet_id}"
-    return match.unit.code if match.level is Level.COMMUNE and match.unit else ""
+    return match.unit.code if match.level is MatchLevel.COMMUNE and match.unit else ""
 
 
 def inert(text: str) -> str:

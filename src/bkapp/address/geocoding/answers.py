@@ -16,7 +16,7 @@ from bkapp.address.geocoding.hypotheses import (
     name_of,
 )
 from bkapp.address.geocoding.mentions import Number
-from bkapp.address.geocoding.results import Answer, Grade, Level, Match, Part, UnitName
+from bkapp.address.geocoding.results import Answer, Grade, Match, MatchLevel, Part, UnitName
 from bkapp.address.geocoding.searching import Search
 
 COUNTRY = "Việt Nam"
@@ -126,15 +126,15 @@ def match_of(
         "unmatched": tuple(unmatched),
     }
     match hypothesis.level:
-        case Level.HAMLET:
+        case MatchLevel.HAMLET:
             return of_hamlet(gazetteer, gazetteer.hamlets[hypothesis.index], house, **shared)
-        case Level.STREET:
+        case MatchLevel.STREET:
             street = gazetteer.streets[hypothesis.index]
             today = gazetteer.units[street.unit_id]
             return in_unit(
                 gazetteer,
                 today,
-                level=Level.HOUSE if house else Level.STREET,
+                level=MatchLevel.HOUSE if house else MatchLevel.STREET,
                 lon=street.lon,
                 lat=street.lat,
                 accuracy_m=street.radius_m,
@@ -143,12 +143,12 @@ def match_of(
                 code=house.code if house else None,
                 **shared,
             )
-        case Level.PLACE:
+        case MatchLevel.PLACE:
             place = gazetteer.places[hypothesis.index]
             return in_unit(
                 gazetteer,
                 gazetteer.units[place.unit_id],
-                level=Level.PLACE,
+                level=MatchLevel.PLACE,
                 lon=place.lon,
                 lat=place.lat,
                 accuracy_m=50,
@@ -164,7 +164,7 @@ def of_hamlet(gazetteer: Gazetteer, hamlet: HamletRow, house: House | None = Non
     return in_unit(
         gazetteer,
         gazetteer.units[hamlet.unit_id],
-        level=Level.HOUSE if house else Level.HAMLET,
+        level=MatchLevel.HOUSE if house else MatchLevel.HAMLET,
         lon=hamlet.lon,
         lat=hamlet.lat,
         accuracy_m=hamlet.radius_m,
@@ -186,14 +186,14 @@ def of_unit(gazetteer: Gazetteer, unit: Unit, **shared: Any) -> Match:
         return in_unit(
             gazetteer,
             unit.today,
-            level=Level.COMMUNE,
+            level=MatchLevel.COMMUNE,
             lon=row.lon,
             lat=row.lat,
             accuracy_m=row.radius_m,
             former=former,
             **shared,
         )
-    level = Level(row.level)
+    level = MatchLevel(row.level)
     above = unit.province if unit.province is not unit else None
     label = row.full_name if above is None else f"{row.full_name}, {above.row.full_name}"
     return Match(
@@ -202,7 +202,7 @@ def of_unit(gazetteer: Gazetteer, unit: Unit, **shared: Any) -> Match:
         lon=row.lon,
         lat=row.lat,
         accuracy_m=row.radius_m,
-        district=row.full_name if level is Level.DISTRICT else None,
+        district=row.full_name if level is MatchLevel.DISTRICT else None,
         province=(above or unit).row.full_name,
         unit=None,
         former=_name(unit),
@@ -214,7 +214,7 @@ def in_unit(
     gazetteer: Gazetteer,
     today: Unit,
     *,
-    level: Level,
+    level: MatchLevel,
     lon: float,
     lat: float,
     accuracy_m: float,

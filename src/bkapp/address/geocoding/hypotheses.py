@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from bkapp.address.geocoding.gazetteer import Gazetteer, Unit
 from bkapp.address.geocoding.mentions import Mention
-from bkapp.address.geocoding.results import Era, Level
+from bkapp.address.geocoding.results import Era, MatchLevel
 
 # What a text is explained by is counted in letters; a house number counts as much as this many.
 NUMBER_WEIGHT = 3.0
@@ -37,7 +37,7 @@ class Used(NamedTuple):
 class Hypothesis(Struct):
     """One place that a text may mean, before the register is asked for the house."""
 
-    level: Level
+    level: MatchLevel
     index: int  # of the hamlet, street or place; the id of the unit
     support: frozenset[int]
     today: Unit | None
@@ -61,9 +61,9 @@ class Hypothesis(Struct):
     @property
     def place(self) -> tuple[str, int]:
         """What makes it another place than another hypothesis; a commune is the same under its old and new name."""
-        if self.level is Level.COMMUNE and self.today is not None:
+        if self.level is MatchLevel.COMMUNE and self.today is not None:
             return ("unit", self.today.row.id)
-        return ("unit" if self.level in {Level.DISTRICT, Level.PROVINCE} else self.level, self.index)
+        return ("unit" if self.level in {MatchLevel.DISTRICT, MatchLevel.PROVINCE} else self.level, self.index)
 
 
 @lru_cache(maxsize=20_000)
@@ -77,11 +77,11 @@ def marks(text: str) -> str:
 def name_of(gazetteer: Gazetteer, hypothesis: Hypothesis) -> str:
     """What the register calls a hypothesis' place."""
     match hypothesis.level:
-        case Level.HAMLET:
+        case MatchLevel.HAMLET:
             return gazetteer.hamlets[hypothesis.index].full_name
-        case Level.STREET:
+        case MatchLevel.STREET:
             return gazetteer.streets[hypothesis.index].name
-        case Level.PLACE:
+        case MatchLevel.PLACE:
             return gazetteer.places[hypothesis.index].name
     return gazetteer.units[hypothesis.index].row.full_name
 
@@ -109,7 +109,7 @@ def chances(hypotheses: Sequence[Hypothesis], houses: Sequence[bool | None]) -> 
         number = 0.0 if house is None else NUMBER_WEIGHT
         coverage = (hypothesis.explained + (number if house else 0)) / (hypothesis.weight + number)
         chance = coverage**1.3 * (1 - 0.35 * (1 - hypothesis.likeness))
-        if not hypothesis.has_commune and hypothesis.level in {Level.HAMLET, Level.STREET, Level.PLACE}:
+        if not hypothesis.has_commune and hypothesis.level in {MatchLevel.HAMLET, MatchLevel.STREET, MatchLevel.PLACE}:
             chance *= 0.97
         if hypothesis.elsewhere:
             chance *= 0.25

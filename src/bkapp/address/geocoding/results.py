@@ -5,7 +5,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 
-class Level(StrEnum):
+class MatchLevel(StrEnum):
     """How near a match comes to the door, nearest first."""
 
     HOUSE = "house"
@@ -70,7 +70,7 @@ class Match(Struct, frozen=True, kw_only=True):
     place of a house are there only for those who may see them.
     """
 
-    level: Level
+    level: MatchLevel
     score: float
     label: str
     lon: float

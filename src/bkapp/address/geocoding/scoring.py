@@ -13,7 +13,7 @@ from bkapp.address.geocoding.gazetteer import Gazetteer, Unit
 from bkapp.address.geocoding.hypotheses import CLOSE_CALL, Hypothesis, Used, marks, name_of
 from bkapp.address.geocoding.mentions import Mention, Number, mask, numbers_in, with_kinds
 from bkapp.address.geocoding.normalise import Tokens
-from bkapp.address.geocoding.results import Level
+from bkapp.address.geocoding.results import MatchLevel
 from bkapp.address.geocoding.words import ELSEWHERE, Role, Word
 from bkapp.address.rules import metres_between
 
@@ -29,7 +29,8 @@ SAME_MARKS = 0.03
 OWN_COMMUNE = 0.06
 NEAR_METRES = 10_000
 NEAR_BONUS = 0.04
-_LEAVES = frozenset({Level.HAMLET, Level.STREET, Level.PLACE})
+# Where a name lists its places that are no units.
+_LEAVES = {MatchLevel.HAMLET: "hamlets", MatchLevel.STREET: "streets", MatchLevel.PLACE: "places"}
 _PLACE_KINDS = frozenset({Role.HAMLET, Role.COMMUNE, Role.DISTRICT, Role.PROVINCE})
 
 
@@ -112,22 +113,29 @@ class Scorer:
             row = gazetteer.hamlets[index]
             found.append(
                 Hypothesis(
-                    Level.HAMLET, index, gazetteer.hamlet_support[index], gazetteer.units[row.unit_id], row.lon, row.lat
+                    MatchLevel.HAMLET,
+                    index,
+                    gazetteer.hamlet_support[index],
+                    gazetteer.units[row.unit_id],
+                    row.lon,
+                    row.lat,
                 )
             )
         for index in {index for mention in mentions for index in mention.name.streets}:
             street = gazetteer.streets[index]
             today = gazetteer.units[street.unit_id]
-            found.append(Hypothesis(Level.STREET, index, today.around, today, street.lon, street.lat))
+            found.append(Hypothesis(MatchLevel.STREET, index, today.around, today, street.lon, street.lat))
         for index in {index for mention in mentions for index in mention.name.places}:
             place = gazetteer.places[index]
             today = gazetteer.units[place.unit_id]
-            found.append(Hypothesis(Level.PLACE, index, today.around, today, place.lon, place.lat))
+            found.append(Hypothesis(MatchLevel.PLACE, index, today.around, today, place.lon, place.lat))
         return found
 
     def _unit(self, uid: int) -> Hypothesis:
         unit = self.gazetteer.units[uid]
-        level = {Role.COMMUNE: Level.COMMUNE, Role.DISTRICT: Level.DISTRICT}.get(unit.role, Level.PROVINCE)
+        level = {Role.COMMUNE: MatchLevel.COMMUNE, Role.DISTRICT: MatchLevel.DISTRICT}.get(
+            unit.role, MatchLevel.PROVINCE
+        )
         return Hypothesis(level, uid, unit.support, unit.today, unit.row.lon, unit.row.lat)
 
     # --- explaining ---
@@ -135,13 +143,17 @@ class Scorer:
     def _usable(self, hypothesis: Hypothesis, mentions: Sequence[Mention]) -> list[Used]:
         """What the mentions are to a hypothesis, those left out that are about something else."""
         units, support, level, index = self.gazetteer.units, hypothesis.support, hypothesis.level, hypothesis.index
-        leaf = level in _LEAVES
+        leaf = _LEAVES.get(level, "")
         found = []
         for mention in mentions:
             begin, end, name, similarity, before, _ = mention
             value, best, own, was, timeless = 0.0, None, False, False, False
             if leaf and index in (
-                name.hamlets if level is Level.HAMLET else name.streets if level is Level.STREET else name.places
+                name.hamlets
+                if level is MatchLevel.HAMLET
+                else name.streets
+                if level is MatchLevel.STREET
+                else name.places
             ):
                 value, own = similarity * _agreement(before, level, None), True
             for uid in name.units:
@@ -176,7 +188,7 @@ class Scorer:
         hypothesis.used = chosen
         hypothesis.taken = taken
         hypothesis.likeness = first.mention.similarity
-        hypothesis.has_commune = hypothesis.level is Level.COMMUNE or any(
+        hypothesis.has_commune = hypothesis.level is MatchLevel.COMMUNE or any(
             used.unit is not None and used.unit.role is Role.COMMUNE for used in chosen
         )
         hypothesis.explained = explained
@@ -217,16 +229,16 @@ class Scorer:
     def _prior(self, hypothesis: Hypothesis, first: Used) -> float:
         """What decides between places that explain the same."""
         prior = 0.0
-        if hypothesis.level is Level.PROVINCE:
+        if hypothesis.level is MatchLevel.PROVINCE:
             prior += 0.03
-        elif hypothesis.level is Level.DISTRICT:
+        elif hypothesis.level is MatchLevel.DISTRICT:
             # There are no districts in today's province.
             today = any(
                 used.unit is not None and used.unit.role is Role.PROVINCE and used.unit.row.valid_to is None
                 for used in hypothesis.used
             )
             prior += -0.02 if today else 0.02
-        elif hypothesis.level is Level.COMMUNE and first.unit is not None:
+        elif hypothesis.level is MatchLevel.COMMUNE and first.unit is not None:
             # today's commune, unless something in the text is of another time
             old = any(
                 used.unit is not None and used.unit.row.valid_to is not None and used is not first
@@ -236,16 +248,16 @@ class Scorer:
             prior += 0.01 + (0.002 if old == ended else 0)
             prior -= 0.01 if first.former else 0
             prior -= 0 if first.unit.row.in_bac_kan else 0.01
-        elif hypothesis.level is Level.PLACE:
+        elif hypothesis.level is MatchLevel.PLACE:
             prior -= 0.01
-        elif hypothesis.level is Level.HAMLET:
+        elif hypothesis.level is MatchLevel.HAMLET:
             # Of two hamlets of one name that a merger put into one commune, the one whose own commune is named.
             home = self.gazetteer.hamlets[hypothesis.index].former_unit_id
             if any(home in used.mention.name.units or home in used.mention.name.former for used in hypothesis.used):
                 old = any(used.unit is not None and used.unit.row.valid_to is not None for used in hypothesis.used)
                 prior += OWN_COMMUNE if old else OWN_COMMUNE / 4
         if first.mention.partial:
-            prior += {Level.PROVINCE: -0.03, Level.DISTRICT: -0.01}.get(hypothesis.level, 0)
+            prior += {MatchLevel.PROVINCE: -0.03, MatchLevel.DISTRICT: -0.01}.get(hypothesis.level, 0)
         if self.near is not None:
             away = metres_between(*self.near, hypothesis.lon, hypothesis.lat)
             prior += NEAR_BONUS * exp(-away / NEAR_METRES)
@@ -260,14 +272,14 @@ class Scorer:
         return f" {marks(written)} " in f" {marks(name_of(self.gazetteer, hypothesis))} "
 
 
-def _agreement(before: Word | None, level: Level, unit: Unit | None) -> float:
+def _agreement(before: Word | None, level: MatchLevel, unit: Unit | None) -> float:
     """How well the kind in front of a name fits what it is taken for."""
     if before is None or Role.NOISE in before.roles:
         return 1.0
     if unit is None:
-        if level is Level.HAMLET:
+        if level is MatchLevel.HAMLET:
             fits = {Role.HAMLET, Role.HOUSE}
-        elif level is Level.STREET:
+        elif level is MatchLevel.STREET:
             fits = {Role.ROAD, Role.ALLEY, Role.HOUSE, Role.KILOMETRE}
         else:
             fits = {Role.HAMLET, Role.HOUSE, Role.ROAD, Role.ALLEY}

@@ -20,7 +20,7 @@ from bkapp.address.geocoding.mentions import (
     words_at,
 )
 from bkapp.address.geocoding.normalise import Tokens
-from bkapp.address.geocoding.results import Level
+from bkapp.address.geocoding.results import MatchLevel
 from bkapp.address.geocoding.scoring import MOST_HYPOTHESES, Scorer
 from bkapp.address.geocoding.words import Role
 
@@ -63,7 +63,7 @@ def search(
             again = sum(used.mask for used in firm if used.mention.similarity == 1)
             if again != covered:
                 hypotheses = _guess(scorer, mentions, again)
-        if scorer.numbers and not any(hypothesis.level is Level.HAMLET for hypothesis in hypotheses[:1]):
+        if scorer.numbers and not any(hypothesis.level is MatchLevel.HAMLET for hypothesis in hypotheses[:1]):
             mentions += misspelt_numbered(gazetteer, tokens)
             hypotheses = scorer.score(mentions)
     numbers = [scorer.number_of(hypothesis, hypothesis.taken) for hypothesis in hypotheses[:MOST_HYPOTHESES]]

@@ -14,7 +14,7 @@ from bkapp.address.geocoding.gazetteer import Gazetteer, HamletRow, Unit
 from bkapp.address.geocoding.hypotheses import Hypothesis
 from bkapp.address.geocoding.normalise import LONGEST_TEXT, clean, tokens_of
 from bkapp.address.geocoding.positions import Position, address_code, coordinates, plus_code
-from bkapp.address.geocoding.results import Answer, Era, Grade, Level, Match, Part
+from bkapp.address.geocoding.results import Answer, Era, Grade, Match, MatchLevel, Part
 from bkapp.address.geocoding.searching import Search, search
 from bkapp.address.queries.gazetteer import AROUND, HOUSES, Heads, heads, load_gazetteer
 from bkapp.address.rules import Status, metres_between
@@ -184,7 +184,7 @@ class Finder:
         hamlets = (gazetteer.hamlets[index] for index in unit.hamlets)
         hamlet = next((one for one in hamlets if one.full_name == found.hamlet and one.unit_id == unit.row.id), None)
         match = of_hamlet(gazetteer, hamlet, **shared) if hamlet else of_unit(gazetteer, unit, **shared)
-        return Answer(text, (msgspec.structs.replace(match, level=Level.HOUSE),), grade=Grade.A)
+        return Answer(text, (msgspec.structs.replace(match, level=MatchLevel.HOUSE),), grade=Grade.A)
 
     async def _by_plus_code(self, gazetteer: Gazetteer, text: str, code: str, rest: str, *, short: bool) -> Answer:
         whole = code
@@ -207,7 +207,7 @@ class Finder:
         label = f"{position.lat:.5f}, {position.lon:.5f} ({found.label})"
         match = msgspec.structs.replace(
             found,
-            level=Level.PLACE,
+            level=MatchLevel.PLACE,
             label=label,
             lon=position.lon,
             lat=position.lat,
@@ -244,10 +244,10 @@ def _house_keys(gazetteer: Gazetteer, asked: Search) -> list[list[str]]:
     for place, (hypothesis, number) in enumerate(zip(asked.hypotheses, asked.numbers, strict=True)):
         if number is None or place >= MOST_LOOKED_UP:
             keys.append([])
-        elif hypothesis.level is Level.HAMLET:
+        elif hypothesis.level is MatchLevel.HAMLET:
             hamlet = gazetteer.hamlets[hypothesis.index]
             keys.append([f"h|{hamlet.id}|{form}" for form in number.forms])
-        elif hypothesis.level is not Level.STREET:
+        elif hypothesis.level is not MatchLevel.STREET:
             keys.append([])
         else:
             street = gazetteer.streets[hypothesis.index]
@@ -280,7 +280,7 @@ def _answer(
 
 def _of_street(houses: list[House], gazetteer: Gazetteer, asked: Search, hypothesis: Hypothesis) -> list[House]:
     """Of several homes with one number in a hamlet, those in the street that the text names too, if any are."""
-    if len(houses) < 2 or hypothesis.level is not Level.HAMLET:
+    if len(houses) < 2 or hypothesis.level is not MatchLevel.HAMLET:
         return houses
     named = {
         spelling
@@ -323,7 +323,7 @@ def _match_around(gazetteer: Gazetteer, lon: float, lat: float, row: Row, reache
         return in_unit(
             gazetteer,
             unit,
-            level=Level.HOUSE,
+            level=MatchLevel.HOUSE,
             lon=house.lon,
             lat=house.lat,
             accuracy_m=10,

@@ -84,6 +84,7 @@ _GEOM = f"ST_MakePoint(floor({_X} + 0.5), floor({_Y} + 0.5)) AS geom"
 _IN_TILE = f"{_X} BETWEEN {-BUFFER} AND {EXTENT + BUFFER} AND {_Y} BETWEEN {-BUFFER} AND {EXTENT + BUFFER}"
 
 # What the feed said, at its last step, of the addresses that have changed since; all others are as they were.
+# They are looked up one by one, because the planner would sooner read all events.
 _THEN = f"""
     changed AS MATERIALIZED (
         SELECT code, min(revision) - 1 AS revision
@@ -94,7 +95,7 @@ _THEN = f"""
         SELECT CAST(data ->> 'lon' AS float8) AS lon, CAST(data ->> 'lat' AS float8) AS lat,
             data #>> '{{unit,code}}' AS unit, CAST(data #>> '{{unit,valid_from}}' AS date) AS unit_since,
             CAST(data #>> '{{hamlet,id}}' AS bigint) AS hamlet_id
-        FROM changed, LATERAL (  -- one by one: the planner would rather read all events
+        FROM changed, LATERAL (
             SELECT data FROM address_event e
             WHERE e.code = changed.code AND e.revision = changed.revision LIMIT 1) AS event
         WHERE data ->> 'status' = 'current'
@@ -273,7 +274,7 @@ _SQUARES = f"""
             CAST(cy + 0.5 AS float8) / (1 << cell_zoom) AS down
         FROM cell
     )"""
-_CELLS = _statement(
+CELLS = _statement(
     _NAMES_AND_HOMES,
     _mvt("cells", f"SELECT homes, cell_zoom, {_GEOM} FROM placed WHERE {_IN_TILE} ORDER BY across, down"),
     tables=f"{_THEN}, {_SQUARES}",
@@ -281,13 +282,16 @@ _CELLS = _statement(
 _ROUNDING = 0.001  # degrees around a square, so that nothing on its edge is lost
 
 
-async def _addresses(session: AsyncSession, tile: Tile, day: date, _: int) -> Drawn:
-    values = _place(tile) | {"day": day}
-    if tile.z < COARSEST_SQUARE:
-        return await _drawn(session, _HOMES_BY_COMMUNE, values)
+def cells_of(tile: Tile) -> dict[str, Any]:
+    """What :data:`CELLS` asks with for a tile, but for the day."""
     square = tile.above(COARSEST_SQUARE)
-    values |= _degrees(square, _ROUNDING) | {"column": square.x, "row": square.y}
-    return await _drawn(session, _CELLS, values)
+    return _place(tile) | _degrees(square, _ROUNDING) | {"column": square.x, "row": square.y}
+
+
+async def _addresses(session: AsyncSession, tile: Tile, day: date, _: int) -> Drawn:
+    if tile.z < COARSEST_SQUARE:
+        return await _drawn(session, _HOMES_BY_COMMUNE, _place(tile) | {"day": day})
+    return await _drawn(session, CELLS, cells_of(tile) | {"day": day})
 
 
 # --- single homes -----------------------------------------------------------------------------------------------
