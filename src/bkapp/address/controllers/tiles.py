@@ -119,12 +119,10 @@ class TileController(Controller):
         wanted, tile = tiles.layer(layer), tiles.tile(z, x, row)
         drawn = await queries.draw(reading, wanted, tile, today=today())
         caching = FOR_EVER if version == drawn.version else FOR_A_MINUTE
-        if not tiles.shows_homes(wanted, tile):
+        if maybe_asking is None or not tiles.shows_homes(wanted, tile):
             return _answer(request, drawn.body, MVT, caching)
-        if maybe_asking is None:
-            return _answer(request, drawn.body, MVT, caching, vary="Accept-Encoding, Authorization")
         body = drawn.body + await _homes_for(reading, maybe_asking, wanted, tile, request)
-        return _answer(request, body, MVT, FOR_NOBODY, vary="Accept-Encoding, Authorization")
+        return _answer(request, body, MVT, FOR_NOBODY)
 
 
 async def _homes_for(session: AsyncSession, asking: Caller, layer: Layer, tile: Tile, request: Request) -> bytes:
@@ -141,12 +139,13 @@ async def _homes_for(session: AsyncSession, asking: Caller, layer: Layer, tile: 
     return homes.body
 
 
-def _answer(
-    request: Request[Any, Any, Any], body: bytes, kind: str, caching: str, *, vary: str = "Accept-Encoding"
-) -> Response[bytes]:
-    """Bytes with their name, compressed for those who take it, or 304 for those who have them."""
+def _answer(request: Request[Any, Any, Any], body: bytes, kind: str, caching: str) -> Response[bytes]:
+    """Bytes with their name, compressed for those who take it, or 304 for those who have them.
+
+    Vary is set at the edge, where nothing overwrites it.
+    """
     name = hashlib.blake2b(body, digest_size=12).hexdigest()
-    headers = {"Cache-Control": caching, "Vary": vary}
+    headers = {"Cache-Control": caching}
     if len(body) >= SMALLEST_TO_COMPRESS and _takes_gzip(request.headers.get("accept-encoding", "")):
         body = gzip.compress(body, 6, mtime=0)
         headers["Content-Encoding"] = "gzip"
