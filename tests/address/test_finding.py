@@ -439,9 +439,11 @@ async def test_the_page_for_people_finds_addresses_too(client: AsyncClient, sess
     home = await client.get("/tim", params={"q": WRITTEN})
     old = await client.get("/tim", params={"q": "xa vi huong, bach thong"})
     district = await client.get("/tim", params={"q": "huyện Ba Bể"})
+    misspelt = await client.get("/tim", params={"q": "so 14 thon na iit, vi huong"})
     nothing = await client.get("/tim", params={"q": "Cầu Giấy, Hà Nội"})
 
     assert "Số 14, Thôn Nà Ít" in home.text
+    assert "Số 14, Thôn Nà Ít" in misspelt.text
     assert "Xã Vi Hương" in old.text
     assert "nay là Xã Phủ Thông" in old.text
     assert "không còn từ 01/07/2025" in district.text

@@ -199,7 +199,8 @@ def _hit(match: Match) -> pages.Hit:
         name = match.label.removesuffix(f", {match.province}").removesuffix(f", {within}")
     if match.former is not None and match.level is MatchLevel.COMMUNE and match.unit is not None:
         name = match.former.name
-        notes.append(f"nay là {match.unit.name}")
+        if name != match.unit.name:
+            notes.append(f"nay là {match.unit.name}")
     elif match.former is not None and match.level is MatchLevel.DISTRICT:
         notes.append("không còn từ 01/07/2025")
     elif match.former is not None and match.unit is not None:

@@ -152,8 +152,7 @@ class Gazetteer:
         by_unit: dict[int, list[int]] = defaultdict(list)
         for index, hamlet in enumerate(self.hamlets):
             by_unit[hamlet.unit_id].append(index)
-            if hamlet.former_unit_id is not None:
-                by_unit[hamlet.former_unit_id].append(index)
+            by_unit[hamlet.former_unit_id or -hamlet.unit_id].append(index)
         for unit in self.units.values():
             above = self.units.get(unit.row.parent_id or 0)
             if unit.role is Role.COMMUNE:
@@ -166,6 +165,9 @@ class Gazetteer:
                 unit.district = unit
             unit.province = unit if unit.role is Role.PROVINCE else above
             unit.hamlets = tuple(by_unit.get(unit.row.id, ()))
+            if unit.today is not None and unit.today is not unit:
+                # Of some hamlets it is not known in which of the former communes they were.
+                unit.hamlets += tuple(by_unit.get(-unit.today.row.id, ()))
         self._support()
 
     def _support(self) -> None:
