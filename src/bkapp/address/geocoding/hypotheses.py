@@ -47,6 +47,8 @@ class Hypothesis(Struct):
     explained: float = 0
     weight: float = 0
     likeness: float = 1.0
+    fits: bool = True
+    """Whether the kind in front of its own name is of its level: it is not in "huyện Đồng Hỷ" for the commune."""
     prior: float = 0
     has_commune: bool = False
     taken: int = 0
@@ -111,6 +113,8 @@ def chances(hypotheses: Sequence[Hypothesis], houses: Sequence[bool | None]) -> 
         chance = coverage**1.3 * (1 - 0.35 * (1 - hypothesis.likeness))
         if not hypothesis.has_commune and hypothesis.level in {MatchLevel.HAMLET, MatchLevel.STREET, MatchLevel.PLACE}:
             chance *= 0.97
+        if not hypothesis.fits:
+            chance *= 0.8
         if hypothesis.elsewhere:
             chance *= 0.25
         plain.append(min(chance, 1.0))

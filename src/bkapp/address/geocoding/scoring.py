@@ -188,6 +188,7 @@ class Scorer:
         hypothesis.used = chosen
         hypothesis.taken = taken
         hypothesis.likeness = first.mention.similarity
+        hypothesis.fits = first.weight > 0.9 * first.mention.similarity * first.mask.bit_count()
         hypothesis.has_commune = hypothesis.level is MatchLevel.COMMUNE or any(
             used.unit is not None and used.unit.role is Role.COMMUNE for used in chosen
         )
