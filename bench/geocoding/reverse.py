@@ -1,4 +1,8 @@
-"""From a point to what is there: over HTTP, beside the same SQL in pgbench and beside the peer."""
+"""From a point to what is there: over HTTP, beside the nearest home by SQL in pgbench and beside the peer.
+
+We ask as anybody does, who is told the hamlet and commune.  The SQL is the one that officers get, which looks for the
+nearest home besides, as the peer does.
+"""
 
 from collections.abc import Sequence
 from random import Random
@@ -88,7 +92,7 @@ def _rates(
         figures["sql"] = median(sql)
     rows = [
         [
-            "pgbench, same SQL" if name == "sql" else name,
+            "pgbench, nearest home" if name == "sql" else name,
             f"{sample.rps:,.0f}",
             f"{sample.p50_ms:.2f}",
             f"{sample.p99_ms:.2f}",
@@ -123,7 +127,7 @@ def is_near(query: Query, hamlet: str, commune: str) -> bool:
 
 
 def _script(spots: Sequence[Point]) -> str:
-    """The statement of the application, with numbers that pgbench draws in place of its list of points."""
+    """The statement for officers, with numbers that pgbench draws in place of its list of points."""
     head = pgbench.drawn(lon=[str(lon) for lon, _ in spots], lat=[str(lat) for _, lat in spots])
     statement = AROUND.replace("%s::text[]", "ARRAY[concat(:lon::text, ' ', :lat::text)]")
     return f"{head}{' '.join(statement.split())};\n"

@@ -16,7 +16,7 @@ from bkapp.address.csvfiles import Options
 from bkapp.address.models import GeocodeJob
 from bkapp.address.operations import Door, file_jobs
 from bkapp.address.operations.finding import Finder, open_finder
-from bkapp.address.queries.gazetteer import AROUND, HOUSES
+from bkapp.address.queries.gazetteer import AROUND, HOUSES, INSIDE
 from bkapp.db import Lookup, Row, Sessions, lookup_through, open_engine, readers_of, sessions_of
 from bkapp.http import today
 from tests import make
@@ -62,6 +62,7 @@ def a_finder(readers: Sessions, houses: Callable[[Lookup], Lookup]) -> Finder:
     return Finder(
         readers,
         houses=houses(lookup_through(readers, HOUSES)),
+        inside=lookup_through(readers, INSIDE),
         around=lookup_through(readers, AROUND),
         resolve=lookup_through(readers, queries.RESOLVE_MANY),
     )

@@ -332,23 +332,44 @@ async def at(client: AsyncClient, lon: float, lat: float, **headers: str) -> dic
     return told
 
 
-async def test_a_point_is_in_the_hamlet_of_the_nearest_home_and_the_home_is_for_officers(
+async def test_a_point_is_in_the_nearest_hamlet_and_the_home_is_for_officers(
     client: AsyncClient, session: AsyncSession
 ) -> None:
     home = await a_home(session)
     place = await make.a_place(session)
+    await session.execute(
+        text("UPDATE hamlet SET point = ST_SetSRID(ST_MakePoint(:lon, :lat), 4326) WHERE name = 'Thôn Nà Ít'"),
+        {"lon": place.lon, "lat": place.lat + 0.002},
+    )
     key = await make.a_key(session, unit=make.COMMUNE)
+    elsewhere = await make.a_key(session, unit="02083")
     await session.commit()
 
     public = await at(client, place.lon, place.lat + 0.0005)
     officer = await at(client, place.lon, place.lat + 0.0005, **make.auth(key))
+    other = await at(client, place.lon, place.lat + 0.0005, **make.auth(elsewhere))
 
     assert (public["level"], public["locality"]) == ("hamlet", "Thôn Nà Ít")
+    assert public["distance"] == pytest.approx(166, abs=3)
     assert "housenumber" not in public
-    assert public["distance"] >= 0
+    assert other == public
     assert (officer["level"], officer["code"], officer["housenumber"]) == ("house", home.code, "14")
     assert officer["distance"] == pytest.approx(55, abs=3)
-    assert await session.scalar(select(DataRead.what).where(DataRead.subject == home.code)) == "/api/v1/reverse"
+    reads = (await session.scalars(select(DataRead.what).where(DataRead.subject == home.code))).all()
+    assert reads == ["/api/v1/reverse"]
+
+
+async def test_where_a_home_is_changes_nothing_for_who_may_not_see_it(
+    client: AsyncClient, session: AsyncSession
+) -> None:
+    """Else the line where the answer changes would lead to its door."""
+    place = await make.a_place(session)
+    around = [(place.lon + east, place.lat + north) for east in (-0.01, 0, 0.01) for north in (-0.01, 0, 0.01)]
+    before = [await at(client, *point) for point in around]
+    await a_home(session)
+    await session.commit()
+
+    assert [await at(client, *point) for point in around] == before
 
 
 async def test_no_point_of_the_province_is_without_an_answer(client: AsyncClient, session: AsyncSession) -> None:

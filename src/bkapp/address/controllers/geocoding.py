@@ -69,7 +69,7 @@ class GeocodingController(Controller):
     ) -> GeocodeOut:
         """What is at a point: the home for keys that reach it, else the hamlet, else the commune; with its distance.
 
-        Inside the province never empty. Anybody is told the hamlet of the nearest home, not the home.
+        Inside the province never empty. Without a key the answer does not depend on where homes are.
         """
         _require_point(lon, lat, inside=True)
         finder: Finder = state.finder

@@ -132,7 +132,6 @@ def match_of(
             street = gazetteer.streets[hypothesis.index]
             today = gazetteer.units[street.unit_id]
             return in_unit(
-                gazetteer,
                 today,
                 level=MatchLevel.HOUSE if house else MatchLevel.STREET,
                 lon=street.lon,
@@ -146,7 +145,6 @@ def match_of(
         case MatchLevel.PLACE:
             place = gazetteer.places[hypothesis.index]
             return in_unit(
-                gazetteer,
                 gazetteer.units[place.unit_id],
                 level=MatchLevel.PLACE,
                 lon=place.lon,
@@ -162,7 +160,6 @@ def of_hamlet(gazetteer: Gazetteer, hamlet: HamletRow, house: House | None = Non
     """A hamlet, or a house of it at the place that anybody may know: the hamlet's."""
     former = gazetteer.units.get(hamlet.former_unit_id or 0)
     return in_unit(
-        gazetteer,
         gazetteer.units[hamlet.unit_id],
         level=MatchLevel.HOUSE if house else MatchLevel.HAMLET,
         lon=hamlet.lon,
@@ -184,7 +181,6 @@ def of_unit(gazetteer: Gazetteer, unit: Unit, **shared: Any) -> Match:
     if unit.today is not None:
         former = unit if unit.today is not unit else None
         return in_unit(
-            gazetteer,
             unit.today,
             level=MatchLevel.COMMUNE,
             lon=row.lon,
@@ -211,7 +207,6 @@ def of_unit(gazetteer: Gazetteer, unit: Unit, **shared: Any) -> Match:
 
 
 def in_unit(
-    gazetteer: Gazetteer,
     today: Unit,
     *,
     level: MatchLevel,

@@ -60,6 +60,8 @@ class HamletRow(Struct, frozen=True):
     lon: float
     lat: float
     radius_m: float
+    placed: bool = True
+    """Whether lon, lat are the hamlet's and not its commune's."""
 
     @property
     def full_name(self) -> str:

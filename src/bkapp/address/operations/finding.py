@@ -16,7 +16,7 @@ from bkapp.address.geocoding.normalise import LONGEST_TEXT, clean, tokens_of
 from bkapp.address.geocoding.positions import Position, address_code, coordinates, plus_code
 from bkapp.address.geocoding.results import Answer, Era, Grade, Match, MatchLevel, Part
 from bkapp.address.geocoding.searching import Search, search
-from bkapp.address.queries.gazetteer import AROUND, HOUSES, Heads, heads, load_gazetteer
+from bkapp.address.queries.gazetteer import AROUND, HOUSES, INSIDE, Heads, heads, load_gazetteer
 from bkapp.address.rules import Status, metres_between
 from bkapp.db import Lookup, Lookups, Row, Sessions, look_all_up, lookup_through
 
@@ -25,9 +25,9 @@ FRESH_SECONDS = 1.0
 SETTLED_SECONDS = 60.0
 """How long streets and the middles of hamlets may be: they come from homes, which change all the time."""
 MOST_LOOKED_UP = 8  # hypotheses whose house is asked for; all of them in one statement
-IN_HAMLET_METRES = 1_500  # a home this near says which hamlet a place is in
+HOME_METRES = 1_500  # a home this near is told to an officer who asks what is here
+AT_BORDER_METRES = 500  # the same across the border of its commune
 NEAR_HAMLET_METRES = 8_000
-AT_BORDER_METRES = 500  # outside every commune, a home this near still says where one is
 
 Reaches = Callable[[int], bool]
 
@@ -35,13 +35,14 @@ Reaches = Callable[[int], bool]
 class Finder:
     """Answers searches.  One for each process: it keeps the names of the register in memory.
 
-    ``houses`` and ``around`` are look-ups of :data:`HOUSES` and :data:`AROUND`, ``resolve`` one of
-    ``RESOLVE_MANY``.
+    ``houses``, ``inside`` and ``around`` are look-ups of :data:`HOUSES`, :data:`INSIDE` and :data:`AROUND`,
+    ``resolve`` one of ``RESOLVE_MANY``.
     """
 
-    def __init__(self, readers: Sessions, *, houses: Lookup, around: Lookup, resolve: Lookup) -> None:
+    def __init__(self, readers: Sessions, *, houses: Lookup, inside: Lookup, around: Lookup, resolve: Lookup) -> None:
         self._readers = readers
         self._houses = houses
+        self._inside = inside
         self._around = around
         self._resolve = resolve
         self._gazetteer: Gazetteer | None = None
@@ -52,7 +53,7 @@ class Finder:
 
     async def close(self) -> None:
         """Give the connections back."""
-        for lookup in (self._houses, self._around, self._resolve):
+        for lookup in (self._houses, self._inside, self._around, self._resolve):
             if isinstance(lookup, Lookups):
                 await lookup.close()
 
@@ -132,11 +133,25 @@ class Finder:
     async def around(self, lon: float, lat: float, *, reaches: Reaches | None = None) -> Match | None:
         """What is at a point: the home for those who may see it, else the hamlet, else the commune; None outside.
 
-        A hamlet has no boundary, so it is that of the nearest home, or the nearest hamlet of the commune.
+        A hamlet has no boundary, so it is the one of the commune whose place is nearest.  Homes would tell better,
+        and would be told: where the answer changes is half way between two of them.
         """
         gazetteer = await self.gazetteer()
-        row = await self._around(f"{lon:.7f} {lat:.7f}")
-        return None if row is None else _match_around(gazetteer, lon, lat, row, reaches)
+        key = f"{lon:.7f} {lat:.7f}"
+        if reaches is not None:
+            row = await self._around(key)
+            home = None if row is None else _home_around(gazetteer, row, reaches)
+            if home is not None:
+                return home
+        found = await self._inside(key)
+        unit = None if found is None else gazetteer.units.get(found[1])
+        if unit is None:
+            return None
+        shared: dict[str, Any] = {"score": 1.0, "era": Era.TODAY}
+        hamlet, metres = _nearest_hamlet(gazetteer, unit, lon, lat)
+        if hamlet is None:  # of a commune one is inside, however far its middle is
+            return of_unit(gazetteer, unit, distance_m=0.0, **shared)
+        return of_hamlet(gazetteer, hamlet, distance_m=float(round(metres)), **shared)
 
     def _prepare(
         self, gazetteer: Gazetteer, text: str, *, near: tuple[float, float] | None, partial: bool
@@ -224,7 +239,7 @@ MIDDLE = (105.84, 22.24)
 
 def open_finder(readers: Sessions, url: str | None = None, *, resolve: Lookup | None = None) -> Finder:
     """A finder on connections of its own to ``url``; through ``readers`` alone where none is given."""
-    statements = {"houses": HOUSES, "around": AROUND, "resolve": queries.RESOLVE_MANY}
+    statements = {"houses": HOUSES, "inside": INSIDE, "around": AROUND, "resolve": queries.RESOLVE_MANY}
     lookups: dict[str, Lookup] = {
         name: Lookups(url, statement) if url else lookup_through(readers, statement)
         for name, statement in statements.items()
@@ -305,53 +320,39 @@ def _shown(match: Match, house: House | None, reaches: Reaches | None) -> Match:
 # --- what is around a point --------------------------------------------------------------------------------------
 
 
-def _match_around(gazetteer: Gazetteer, lon: float, lat: float, row: Row, reaches: Reaches | None) -> Match | None:
-    _, code, number, street, home_unit, hamlet_id, home_lon, home_lat, metres, unit_id = row
-    near_home = code is not None and metres <= IN_HAMLET_METRES and unit_id in {None, home_unit}
-    if unit_id is None:
-        if not near_home or metres > AT_BORDER_METRES:
-            return None
-        unit_id = home_unit
-    unit = gazetteer.units.get(unit_id)
-    if unit is None:
+def _home_around(gazetteer: Gazetteer, row: Row, reaches: Reaches) -> Match | None:
+    """The nearest home, if it is near, in the commune around (or just outside all) and the caller reaches it."""
+    _, unit_id, code, number, street, home_unit, hamlet_id, lon, lat, metres = row
+    unit = gazetteer.units.get(home_unit or 0)
+    if unit is None or metres > (HOME_METRES if unit_id == home_unit else AT_BORDER_METRES) or not reaches(home_unit):
         return None
-    hamlet = _hamlet_at(gazetteer, unit, lon, lat, hamlet_id if near_home else None)
-    shared: dict[str, Any] = {"score": 1.0, "era": Era.TODAY}
-    if near_home and reaches is not None and reaches(home_unit):
-        house = House(code, number or "", street, home_unit, hamlet_id, home_lon, home_lat)
-        base = of_hamlet(gazetteer, hamlet, **shared) if hamlet else of_unit(gazetteer, unit, **shared)
-        return in_unit(
-            gazetteer,
-            unit,
-            level=MatchLevel.HOUSE,
-            lon=house.lon,
-            lat=house.lat,
-            accuracy_m=10,
-            house_number=number,
-            street=street,
-            hamlet=base.hamlet,
-            hamlet_id=base.hamlet_id,
-            code=code,
-            exact=True,
-            distance_m=round(metres, 1),
-            **shared,
-        )
-    match = of_hamlet(gazetteer, hamlet, **shared) if hamlet else of_unit(gazetteer, unit, **shared)
-    away = metres_between(lon, lat, match.lon, match.lat)
-    # Of a commune one is inside, however far its middle is.
-    return msgspec.structs.replace(match, distance_m=round(away) if hamlet else 0.0)
+    hamlet = gazetteer.hamlets_by_id.get(hamlet_id or 0)
+    return in_unit(
+        unit,
+        level=MatchLevel.HOUSE,
+        lon=lon,
+        lat=lat,
+        accuracy_m=10,
+        house_number=number,
+        street=street,
+        hamlet=hamlet.full_name if hamlet else None,
+        hamlet_id=hamlet_id,
+        former=gazetteer.units.get((hamlet and hamlet.former_unit_id) or 0),
+        code=code,
+        exact=True,
+        distance_m=round(metres, 1),
+        score=1.0,
+        era=Era.TODAY,
+    )
 
 
-def _hamlet_at(gazetteer: Gazetteer, unit: Unit, lon: float, lat: float, hamlet_id: int | None) -> HamletRow | None:
-    """The hamlet of the nearest home, else the nearest one of the commune."""
-    home = gazetteer.hamlets_by_id.get(hamlet_id or 0)
-    if home is not None and home.unit_id == unit.row.id:
-        return home
+def _nearest_hamlet(gazetteer: Gazetteer, unit: Unit, lon: float, lat: float) -> tuple[HamletRow | None, float]:
+    """The hamlet of a commune whose place is nearest, and how far that is; none where all are far or have no place."""
     nearest, best = None, float(NEAR_HAMLET_METRES)
     for index in unit.hamlets:
         hamlet = gazetteer.hamlets[index]
-        if hamlet.unit_id == unit.row.id and hamlet.radius_m <= 1000:
+        if hamlet.placed:
             away = metres_between(lon, lat, hamlet.lon, hamlet.lat)
             if away < best:
                 nearest, best = hamlet, away
-    return nearest
+    return nearest, best

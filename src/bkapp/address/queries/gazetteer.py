@@ -60,7 +60,8 @@ _HAMLETS = text(f"""
         coalesce(ST_X(h.point::geometry), {_COARSE.format("homes.lon")}, ST_X(u.point::geometry))::float8 AS lon,
         coalesce(ST_Y(h.point::geometry), {_COARSE.format("homes.lat")}, ST_Y(u.point::geometry))::float8 AS lat,
         CASE WHEN h.point IS NOT NULL OR homes.lon IS NOT NULL THEN {HAMLET_RADIUS_M} ELSE {SOMEWHERE_IN_COMMUNE_M} END
-            ::float8 AS radius_m
+            ::float8 AS radius_m,
+        h.point IS NOT NULL OR homes.lon IS NOT NULL AS placed
     FROM hamlet h JOIN admin_unit u ON u.id = h.unit_id
     LEFT JOIN homes ON homes.hamlet_id = h.id
     WHERE h.valid_to IS NULL AND u.valid_to IS NULL ORDER BY h.id
@@ -146,21 +147,26 @@ CROSS JOIN LATERAL (
 ) AS found
 WHERE found.doors IS NOT NULL"""
 
-# The nearest home to some points, each as a key "lon lat", and the commune around each.
-AROUND = """
-SELECT k.key, d.code, d.house_number, d.street, d.unit_id, d.hamlet_id, d.lon, d.lat, d.metres, u.id
+_INSIDE = """
+    SELECT u.id FROM admin_unit_piece p JOIN admin_unit u ON u.id = p.unit_id
+    WHERE ST_Intersects(p.geom, here.at) AND u.level = 'commune' AND u.in_bac_kan AND u.valid_to IS NULL
+    ORDER BY u.boundary_quality = 'official' DESC, u.code LIMIT 1"""
+_HERE = """
 FROM unnest(%s::text[]) AS k(key)
 CROSS JOIN LATERAL (
     SELECT ST_SetSRID(ST_MakePoint(split_part(k.key, ' ', 1)::float8, split_part(k.key, ' ', 2)::float8), 4326) AS at
-) AS here
+) AS here"""
+
+# The commune around some points, each as a key "lon lat".
+INSIDE = f"SELECT k.key, u.id {_HERE} CROSS JOIN LATERAL ({_INSIDE}) AS u"
+
+# The same with the nearest home, for those who may see it.
+AROUND = f"""
+SELECT k.key, u.id, d.code, d.house_number, d.street, d.unit_id, d.hamlet_id, d.lon, d.lat, d.metres {_HERE}
 LEFT JOIN LATERAL (
     SELECT d.code, d.house_number, d.street, d.unit_id, d.hamlet_id, ST_X(d.point::geometry) AS lon,
         ST_Y(d.point::geometry) AS lat, d.point <-> here.at::geography AS metres
     FROM dwelling d WHERE d.status = 'current'
     ORDER BY d.point <-> here.at::geography LIMIT 1
 ) AS d ON true
-LEFT JOIN LATERAL (
-    SELECT u.id FROM admin_unit_piece p JOIN admin_unit u ON u.id = p.unit_id
-    WHERE ST_Intersects(p.geom, here.at) AND u.level = 'commune' AND u.in_bac_kan AND u.valid_to IS NULL
-    ORDER BY u.boundary_quality = 'official' DESC, u.code LIMIT 1
-) AS u ON true"""
+LEFT JOIN LATERAL ({_INSIDE}) AS u ON true"""
