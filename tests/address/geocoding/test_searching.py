@@ -172,3 +172,13 @@ def test_a_numbered_road_is_one_road_however_it_is_called(text: str) -> None:
 
     assert (road.level, road.street, road.unmatched) == (MatchLevel.STREET, "QL3", ())
     assert (post.level, post.unmatched) == (MatchLevel.STREET, ("Km 12+500",))
+
+
+def test_words_that_make_a_kind_together_are_none_where_a_name_ends_between_them() -> None:
+    """thị xã is a kind of town, but not in these."""
+    there = Province([Village("02176", "Thôn Phiêng Thi", ("6",)), Village("02176", "Thôn Phiêng Ỏ", ("6",))])
+
+    for text in ("Số 6 Thôn Phiêng Thi Xã Cư Lễ Huyện Na Rì", "Số 6, thôn Phiêng Thi, xã Cư Lễ"):
+        match = there.find(text).matches[0]
+        assert (match.hamlet, match.house_number) == ("Thôn Phiêng Thi", "6")
+        assert match.score > 0.95

@@ -243,7 +243,7 @@ def with_kinds(mentions: Sequence[Mention], fillers: Sequence[tuple[int, int, Wo
     """The mentions, each with the kind that stands right in front of it."""
     ends: dict[int, tuple[int, Word]] = {}
     for begin, end, word in fillers:
-        if (end not in ends or begin < ends[end][0]) and not _cut_by_a_name(begin, end, mentions):
+        if end not in ends or begin < ends[end][0]:
             ends[end] = (begin, word)
     return [
         mention if mention.begin not in ends else mention._replace(before=ends[mention.begin][1])
@@ -251,9 +251,14 @@ def with_kinds(mentions: Sequence[Mention], fillers: Sequence[tuple[int, int, Wo
     ]
 
 
-def _cut_by_a_name(begin: int, end: int, mentions: Sequence[Mention]) -> bool:
-    """Whether a name ends inside a word of several: in "Phiêng Thi xã Cư Lễ" there is no thị xã."""
-    return any(one.begin < begin < one.end < end and one.end - one.begin >= SHORTEST_FUZZY for one in mentions)
+def uncut(fillers: Sequence[tuple[int, int, Word]], mentions: Sequence[Mention]) -> list[tuple[int, int, Word]]:
+    """The words into which no name reaches: in "Phiêng Thi xã Cư Lễ" there is no thị xã."""
+    names = [(one.begin, one.end) for one in mentions if one.similarity == 1 and one.end - one.begin >= SHORTEST_FUZZY]
+    return [
+        (begin, end, word)
+        for begin, end, word in fillers
+        if not any(first < begin < last < end for first, last in names)
+    ]
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from math import exp
 
 from bkapp.address.geocoding.gazetteer import Gazetteer, Unit
 from bkapp.address.geocoding.hypotheses import CLOSE_CALL, Hypothesis, Used, marks, name_of
-from bkapp.address.geocoding.mentions import Mention, Number, mask, numbers_in, with_kinds
+from bkapp.address.geocoding.mentions import Mention, Number, mask, numbers_in, uncut, with_kinds
 from bkapp.address.geocoding.normalise import Tokens
 from bkapp.address.geocoding.results import MatchLevel
 from bkapp.address.geocoding.words import ELSEWHERE, Role, Word
@@ -56,9 +56,10 @@ class Scorer:
         self.elsewhere = _elsewhere(tokens)
 
     def score(self, mentions: Sequence[Mention]) -> list[Hypothesis]:
-        mentions = with_kinds(mentions, self.fillers)
-        self.asides = _asides(self.tokens, mentions, self.fillers)
-        self.free_fillers = _free(self.fillers, self.tokens.stops)
+        fillers = uncut(self.fillers, mentions)
+        mentions = with_kinds(mentions, fillers)
+        self.asides = _asides(self.tokens, mentions, fillers)
+        self.free_fillers = _free(fillers, self.tokens.stops)
         candidates = ((hypothesis, self._usable(hypothesis, mentions)) for hypothesis in self._candidates(mentions))
         usable = [
             (sum([one.weight for one in used]), hypothesis, used)
@@ -217,8 +218,7 @@ class Scorer:
                 taken |= filler
         rest, left = 0.0, []
         for token, aside in zip(self.tokens.items, self.asides, strict=True):
-            whole = mask(token.at, token.until)
-            free = whole & ~taken
+            free = mask(token.at, token.until) & ~taken
             if free:
                 left.append((token.at, token.until))
                 if token.number and len(token.key) >= 5:
