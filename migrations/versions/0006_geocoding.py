@@ -75,10 +75,10 @@ def upgrade() -> None:
     # and so are "14/2A ngõ 5" and "14/2a, ngo 5".
     op.execute(r"""
         CREATE FUNCTION house_key(number text) RETURNS text LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
-            SELECT regexp_replace(upper(regexp_replace(regexp_replace(regexp_replace(lower(number),
+            SELECT regexp_replace(upper(regexp_replace(regexp_replace(regexp_replace(translate(lower(number), 'đ', 'd'),
                 '^(số|so|nhà|nha|sn|no|km|[\s.:#])+', ''),
                 '(ngõ|ngo|ngách|ngach|hẻm|hem|kiệt|kiet)', 'n', 'g'),
-                '[^0-9a-zđ/+-]', '', 'g')), '(^|[^0-9])0+(?=[0-9])', '\1', 'g')
+                '[^0-9a-z/+-]', '', 'g')), '(^|[^0-9])0+(?=[0-9])', '\1', 'g')
         $$
     """)
     op.execute("""

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import structlog
 from httpx import AsyncClient
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -469,3 +470,37 @@ async def test_the_page_for_people_finds_addresses_too(client: AsyncClient, sess
     assert "nay là Xã Phủ Thông" in old.text
     assert "không còn từ 01/07/2025" in district.text
     assert "Không tìm thấy" in nothing.text
+
+
+@pytest.mark.parametrize("code", ["X2222222+22", "XXXXXXXX+XX", "FXXXXXXX+XX", "CXXXXXXX+XX"])
+async def test_a_plus_code_beyond_the_world_is_outside(client: AsyncClient, code: str) -> None:
+    assert (await geocode(client, code))["geocoding"]["reason"] == "outside"
+
+
+async def test_names_that_cannot_be_renewed_are_kept(
+    sessions: Sessions, session: AsyncSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bkapp.address.operations.finding.FRESH_SECONDS", 0)
+    finder = open_finder(sessions)
+    names = await finder.gazetteer()
+    await a_hamlet(session)
+    await session.commit()
+
+    async def broken(_: AsyncSession) -> None:
+        raise KeyError(1)
+
+    monkeypatch.setattr("bkapp.address.operations.finding.load_gazetteer", broken)
+    with structlog.testing.capture_logs() as lines:
+        kept = await finder.gazetteer()
+
+    assert kept is names
+    assert [line["event"] for line in lines] == ["names_not_renewed"]
+
+
+@pytest.mark.parametrize("typed", ["14Đ", "14đ", "14 D"])
+async def test_a_house_number_with_d_stroke_is_found(client: AsyncClient, session: AsyncSession, typed: str) -> None:
+    await a_home(session, "14Đ")
+    await session.commit()
+
+    told = (await first(client, f"số {typed} thôn Nà Ít, xã Phủ Thông"))["properties"]["geocoding"]
+    assert told["housenumber"] == "14Đ"

@@ -182,3 +182,37 @@ def test_words_that_make_a_kind_together_are_none_where_a_name_ends_between_them
         match = there.find(text).matches[0]
         assert (match.hamlet, match.house_number) == ("Thôn Phiêng Thi", "6")
         assert match.score > 0.95
+
+
+@pytest.mark.parametrize(
+    ("text", "level"),
+    [
+        ("Nhà nghỉ Hà Nội, tổ 8A phường Đức Xuân", MatchLevel.HAMLET),
+        ("Anh Hòa Bình - thôn Nà Ít - Vi Hương - 0987654321", MatchLevel.HAMLET),
+        ("Nguyễn Văn Tân Sơn, 0912345678, thôn Nà Ít, xã Vi Hương, Bắc Kạn", MatchLevel.HAMLET),
+        ("UBND xã Cường Lợi", MatchLevel.COMMUNE),
+        ("Bà Lưu Thị Thủy, Trường tiểu học Phủ Thông", MatchLevel.COMMUNE),
+        ("Bún chả Hà Nội, Chợ Đồn", MatchLevel.DISTRICT),
+    ],
+)
+def test_people_and_shops_in_front_do_not_hide_an_address(text: str, level: MatchLevel) -> None:
+    assert province().find(text).matches[0].level is level
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("Phường Tân Lập, Thái Nguyên", "đường Trần Phú, Thái Nguyên", "Tổ 5, phường Quang Trung, TP Thái Nguyên"),
+        *("xã Tân Sơn, Chũ", "Xã Tân Kỳ, Tứ Kỳ", "Quảng Bạch, Hà Quảng", "phường Trung Hòa, Cầu Giấy"),
+        *("thị trấn Cẩm Giang", "Trương Hoà", "TP Huế, phường Thuận Thành", "Xã Dương Quang, Gia Lâm"),
+        *("xã Thượng Giáp, Na Hang", "huyện Đồng Hỷ, Thái Nguyên", "Vĩnh Lộc A, Bình Chánh, SG"),
+    ],
+)
+def test_addresses_of_elsewhere_are_never_answered_with_confidence(text: str) -> None:
+    assert all(match.score < 0.8 for match in province().find(text).matches)
+
+
+def test_a_hamlet_without_a_single_word_disturbs_nothing() -> None:
+    there = Province([Village(VI_HUONG, "0987654321"), Village(VI_HUONG, "---"), Village(VI_HUONG, "Thôn Nà Ít")])
+
+    assert there.find("thôn Nà Ít, Vi Hương").matches[0].hamlet == "Thôn Nà Ít"

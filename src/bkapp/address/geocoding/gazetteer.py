@@ -353,6 +353,8 @@ def hamlet_forms(name: str) -> tuple[bool, set[str]]:
     ``bancuon`` and ``cuon``: Bản is a kind to some and a part of the name to others.  ``Nà Cà 2`` is ``Nà Cà II`` too.
     """
     words = keys_of(name)
+    if not words:
+        return False, set()
     kind, rest = "", words
     for length in (3, 2, 1):
         word = WORDS.get("".join(words[:length]))

@@ -115,6 +115,8 @@ def chances(hypotheses: Sequence[Hypothesis], houses: Sequence[bool | None]) -> 
             chance *= 0.97
         if not hypothesis.fits:
             chance *= 0.8
+        if len(hypothesis.used) == 1 and hypothesis.likeness < 0.99 and not hypothesis.used[0].mention.partial:
+            chance *= 0.65  # one name with a mistake in it, and nothing else that speaks for it
         if hypothesis.elsewhere:
             chance *= 0.25
         plain.append(min(chance, 1.0))

@@ -73,7 +73,7 @@ def word_key(word: str) -> str:
 
 def keys_of(text: str) -> list[str]:
     """The keys of the words of a text."""
-    return [key for word in _WORD.findall(clean(text)) if (key := word_key(word))]
+    return [key for word in _WORD.findall(readable(text)) if (key := word_key(word))]
 
 
 # --- cleaning ---------------------------------------------------------------------------------------------------
@@ -92,6 +92,7 @@ _ONLY_TCVN3 = re.compile("[µ¸¶¹¨»¾¼½Æ©ÇËÎÏÑ®ªÖ×ØÞß«åæ�
 _TCVN3_WORD = re.compile(rf"[A-Za-z{re.escape(''.join(_TCVN3))}]+")
 _INVISIBLE = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\u00ad]")
 _BREAKS = re.compile("[\t\r\n]+")
+_LOST = re.compile(r"(?<=[^\W\d_])[?\ufffd](?=[^\W\d_])")  # a letter that an encoding did not have: "V?n"
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 # Telephone numbers and e-mail addresses, which labels carry and which are nobody's address.
 _CONTACTS = re.compile(r"(?<!\d)(?:\+?84|0)(?:[\s.-]?\d){8,9}(?!\d)|\S+@\S+\.\w+")
@@ -104,16 +105,21 @@ _UTF8_MANGLED = re.compile(r"[ÃÄ][^\sA-Za-z]|á[º»]")
 
 
 def clean(text: str) -> str:
+    """A text that somebody searches for, readable and without telephone numbers and e-mail addresses."""
+    text = readable(text)
+    if "://" not in text and ("@" in text or _TEN_DIGITS.search(text)):
+        text = " ".join(_CONTACTS.sub(" , ", text).split())
+    return text
+
+
+def readable(text: str) -> str:
     """One line of NFC text without what cannot be seen; letters mangled by encodings are repaired."""
     if _UTF8_MANGLED.search(text):
         text = _from_utf8(text)
     text = _CONTROL.sub(" ", _BREAKS.sub(", ", text.strip()))
     if _ONLY_TCVN3.search(text) and not re.search("[\u0300-\u036f\u1ea0-\u1ef9ăđơưĂĐƠƯ]", text):
         text = _TCVN3_WORD.sub(lambda word: _from_tcvn3(word[0]), text)
-    text = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text))
-    if "://" not in text and ("@" in text or _TEN_DIGITS.search(text)):
-        text = _CONTACTS.sub(" , ", text)
-    return " ".join(text.split())
+    return " ".join(unicodedata.normalize("NFKC", _LOST.sub("", _INVISIBLE.sub("", text))).split())
 
 
 def _from_utf8(text: str) -> str:

@@ -17,10 +17,11 @@ from bkapp.address.geocoding.results import MatchLevel
 from bkapp.address.geocoding.words import ELSEWHERE, Role, Word
 from bkapp.address.rules import metres_between
 
-# A piece between commas that names nothing we know and has no word of addresses in it is somebody's name or a shop's.
+# In front, a piece between commas that names nothing we know and has no word of addresses in it is somebody's name or a
+# shop's.  Behind, it is a place we do not know.
 ASIDE = 0.2
 WRONG_LEVEL = 0.6  # "huyện Ngân Sơn" for the commune Ngân Sơn
-WRONG_KIND = 0.94  # "xã Nà Phặc" for the town
+WRONG_KIND = 0.8  # "phường Tân Lập" for the xã: there are others of that name elsewhere
 FORMER = 0.995
 HOPELESS = 0.5  # what can explain less than this part of what another can, is not what was meant
 MOST_HAMLETS = 80
@@ -51,15 +52,21 @@ class Scorer:
         self.near = near
         self.numbers = numbers_in(tokens, fillers)
         self.road = road
+        self.pieces = _pieces(tokens)
         self.asides: list[bool] = []
+        self.unspoken: list[bool] = []
+        self.place_words = 0
         self.free_fillers: list[int] = []
-        self.elsewhere = _elsewhere(tokens)
+        self.elsewhere: list[tuple[int, int, bool]] = []
 
     def score(self, mentions: Sequence[Mention]) -> list[Hypothesis]:
         fillers = uncut(self.fillers, mentions)
         mentions = with_kinds(mentions, fillers)
         self.asides = _asides(self.tokens, mentions, fillers)
+        self.unspoken = _asides(self.tokens, [], fillers)
+        self.place_words = _bits(fillers, Role.PLACE)
         self.free_fillers = _free(fillers, self.tokens.stops)
+        self.elsewhere = _elsewhere(self.tokens, fillers)
         candidates = ((hypothesis, self._usable(hypothesis, mentions)) for hypothesis in self._candidates(mentions))
         usable = [
             (sum([one.weight for one in used]), hypothesis, used)
@@ -177,9 +184,9 @@ class Scorer:
         return found
 
     def _explain(self, hypothesis: Hypothesis, usable: list[Used]) -> Hypothesis:
-        first = max((used for used in usable if used.own), key=lambda used: used.weight)
+        first = max((used for used in usable if used.own), key=_preference)
         chosen, taken, explained, letters = [first], first.mask, first.weight, first.mask.bit_count()
-        for used in sorted(usable, key=lambda used: (-used.weight, used.mention.begin)):
+        for used in sorted(usable, key=_preference, reverse=True):
             if not used.own and not used.mask & taken:
                 chosen.append(used)
                 taken |= used.mask
@@ -194,10 +201,14 @@ class Scorer:
             used.unit is not None and used.unit.role is Role.COMMUNE for used in chosen
         )
         hypothesis.explained = explained
-        rest, hypothesis.unmatched = self._unexplained(taken, number)
+        complete = hypothesis.level is MatchLevel.HAMLET and hypothesis.has_commune
+        rest, hypothesis.unmatched = self._unexplained(taken, number, chosen, complete=complete)
         hypothesis.weight = letters + rest
         firm = sum(used.mask for used in chosen if used.mention.similarity == 1)
-        hypothesis.elsewhere = any(not foreign & firm for foreign in self.elsewhere)
+        begin = min(used.mention.begin for used in chosen)
+        hypothesis.elsewhere = any(
+            not mask(at, end) & firm and (said or at > begin) for at, end, said in self.elsewhere
+        )
         hypothesis.prior = self._prior(hypothesis, first)
         hypothesis.rank = hypothesis.coverage + hypothesis.prior
         return hypothesis
@@ -209,22 +220,32 @@ class Scorer:
         free = [number for number in self.numbers if not taken & mask(number.begin, number.end)]
         return next((number for number in free if number.marked), free[0] if free else None)
 
-    def _unexplained(self, taken: int, number: Number | None) -> tuple[float, tuple[tuple[int, int], ...]]:
-        """How much of the text is left over, and where."""
+    def _unexplained(
+        self, taken: int, number: Number | None, chosen: Sequence[Used], *, complete: bool
+    ) -> tuple[float, tuple[tuple[int, int], ...]]:
+        """How much of the text is left over, and where.
+
+        In front of a ``complete`` address, a piece is an aside even if it holds a name: people are called Tân Sơn.
+        """
+        first = min(used.mention.begin for used in chosen)
+        start = next(piece for token, piece in zip(self.tokens.items, self.pieces, strict=True) if token.until > first)
+        asides = self.unspoken if complete else self.asides
         if number is not None:
             taken |= mask(number.begin, number.end)
         for filler in self.free_fillers:
             if not filler & taken:
                 taken |= filler
         rest, left = 0.0, []
-        for token, aside in zip(self.tokens.items, self.asides, strict=True):
+        for token, aside, piece in zip(self.tokens.items, asides, self.pieces, strict=True):
             free = mask(token.at, token.until) & ~taken
             if free:
                 left.append((token.at, token.until))
                 if token.number and len(token.key) >= 5:
                     rest += 0.3  # a postcode, the number of some paper
+                elif (aside and piece < start) or free & self.place_words:
+                    rest += free.bit_count() * ASIDE
                 else:
-                    rest += free.bit_count() * (ASIDE if aside else 1)
+                    rest += free.bit_count()
         return rest, tuple(left)
 
     def _prior(self, hypothesis: Hypothesis, first: Used) -> float:
@@ -273,9 +294,14 @@ class Scorer:
         return f" {marks(written)} " in f" {marks(name_of(self.gazetteer, hypothesis))} "
 
 
+def _preference(used: Used) -> float:
+    """Of what explains as much, what does so to the letter."""
+    return used.weight * (1 if used.mention.similarity >= 0.99 else 0.97)
+
+
 def _agreement(before: Word | None, level: MatchLevel, unit: Unit | None) -> float:
     """How well the kind in front of a name fits what it is taken for."""
-    if before is None or Role.NOISE in before.roles:
+    if before is None or Role.NOISE in before.roles or before.roles == (Role.PLACE,):
         return 1.0
     if unit is None:
         if level is MatchLevel.HAMLET:
@@ -290,10 +316,24 @@ def _agreement(before: Word | None, level: MatchLevel, unit: Unit | None) -> flo
     return 1.0 if len(before.roles) > 1 or unit.kind == before.kind else WRONG_KIND
 
 
+def _bits(fillers: Sequence[tuple[int, int, Word]], role: Role) -> int:
+    """The letters of the words of one role."""
+    bits = 0
+    for begin, end, word in fillers:
+        if word.roles == (role,):
+            bits |= mask(begin, end)
+    return bits
+
+
+def _pieces(tokens: Tokens) -> list[int]:
+    """For each token, the how-manieth piece between commas it is in."""
+    return [sum(stop <= token.at for stop in tokens.stops) for token in tokens.items]
+
+
 def _asides(tokens: Tokens, mentions: Sequence[Mention], fillers: Sequence[tuple[int, int, Word]]) -> list[bool]:
     """For each token, whether it is in a piece between commas that nothing says to be of an address."""
     spoken = [mention.begin for mention in mentions]
-    spoken += [begin for begin, _, word in fillers if {*word.roles} != {Role.NOISE}]
+    spoken += [begin for begin, _, word in fillers if not {Role.NOISE, Role.PLACE} & {*word.roles}]
     bounds = (0, *tokens.stops, len(tokens.joined) + 1)
     aside = {begin: not any(begin <= place < end for place in spoken) for begin, end in pairwise(bounds)}
     current = False
@@ -312,6 +352,8 @@ def _free(fillers: Sequence[tuple[int, int, Word]], stops: Sequence[int]) -> lis
         if end <= reach:
             continue  # a part of a longer one
         reach = end
+        if word.roles == (Role.PLACE,):
+            continue
         if begin < named or (begin == named and begin not in stops):
             named = max(named, end)
             continue
@@ -321,11 +363,14 @@ def _free(fillers: Sequence[tuple[int, int, Word]], stops: Sequence[int]) -> lis
     return free
 
 
-def _elsewhere(tokens: Tokens) -> list[int]:
-    """Where another province is named."""
+def _elsewhere(tokens: Tokens, fillers: Sequence[tuple[int, int, Word]]) -> list[tuple[int, int, bool]]:
+    """Where another province or a district of one is named, and whether it is said to be one: by its kind, or because
+    it is all there is between two commas.  A hotel may be called Hà Nội."""
     starts = [token.at for token in tokens.items] + [len(tokens.joined)]
+    kinds = {end: begin for begin, end, word in fillers if {Role.DISTRICT, Role.PROVINCE} & {*word.roles}}
+    bounds = {0, *tokens.stops, len(tokens.joined)}
     return [
-        mask(begin, end)
+        (begin, end, begin in kinds or (begin in bounds and end in bounds))
         for index, begin in enumerate(starts)
         for end in starts[index + 1 : index + 5]
         if tokens.joined[begin:end] in ELSEWHERE

@@ -22,6 +22,8 @@ class Role(StrEnum):
     ALLEY = "alley"
     ROAD = "road"
     KILOMETRE = "kilometre"
+    PLACE = "place"
+    """What somebody is at, a school or an office: it says little about where that is."""
     NOISE = "noise"
     """Says nothing: "nay là", "thuộc", "Việt Nam"."""
 
@@ -63,6 +65,34 @@ _WORDS: dict[tuple[Role, str], tuple[str, ...]] = {
     (Role.ALLEY, "ngo"): ("ngõ", "ngách", "hẻm", "kiệt", "ng"),
     (Role.ROAD, "duong"): ("đường", "phố", "đg", "tuyến đường", "trục đường"),
     (Role.KILOMETRE, "km"): ("km", "cây số", "kilomet"),
+    (Role.PLACE, ""): (
+        *(
+            "ubnd",
+            "ủy ban",
+            "ủy ban nhân dân",
+            "trụ sở",
+            "công an",
+            "bưu điện",
+            "bưu cục",
+            "bến xe",
+            "ngã ba",
+            "ngã tư",
+        ),
+        *(
+            "trường",
+            "trường tiểu học",
+            "tiểu học",
+            "thcs",
+            "thpt",
+            "ptdtbt",
+            "mầm non",
+            "trạm y tế",
+            "y tế",
+            "bệnh viện",
+        ),
+        *("đa khoa", "trung tâm", "nhà văn hóa", "ngân hàng", "agribank", "chi nhánh", "htx", "hợp tác xã", "công ty"),
+        *("cửa hàng", "nhà nghỉ", "khách sạn", "homestay", "tạp hóa"),
+    ),
     (Role.NOISE, ""): (
         *("nay", "nay là", "nay thuộc", "cũ", "mới", "trước", "trước đây", "trước là", "thuộc", "tại", "ở", "là"),
         *("việt nam", "vn", "địa chỉ", "đc", "đ/c", "hộ khẩu", "thường trú", "nơi ở", "sau sáp nhập", "và"),
@@ -119,6 +149,24 @@ ELSEWHERE = frozenset(
         *("Lào Cai", "Lâm Đồng", "Long An", "Nam Định", "Nghệ An", "Ninh Bình", "Ninh Thuận", "Phú Thọ", "Phú Yên"),
         *("Quảng Bình", "Quảng Nam", "Quảng Ngãi", "Quảng Ninh", "Quảng Trị", "Sóc Trăng", "Sơn La", "Tây Ninh"),
         *("Thái Bình", "Thanh Hóa", "Thừa Thiên Huế", "Tiền Giang", "Hồ Chí Minh", "TP HCM", "Sài Gòn", "Trà Vinh"),
-        *("Tuyên Quang", "Vĩnh Long", "Vĩnh Phúc", "Yên Bái"),
+        *(
+            "Tuyên Quang",
+            "Vĩnh Long",
+            "Vĩnh Phúc",
+            "Yên Bái",
+            "Huế",
+            "Vũng Tàu",
+            "Đắc Lắc",
+            "Đắk Lắc",
+            "HN",
+            "HCM",
+            "SG",
+        ),
+        # and districts of the neighbours and of Hà Nội, where they are no names of ours
+        *("Bảo Lâm", "Bảo Lạc", "Hà Quảng", "Trùng Khánh", "Hạ Lang", "Quảng Hòa", "Nguyên Bình", "Hòa An", "Thạch An"),
+        *("Tràng Định", "Bình Gia", "Cao Lộc", "Văn Quan", "Bắc Sơn", "Hữu Lũng", "Chi Lăng", "Lộc Bình", "Đình Lập"),
+        *("Na Hang", "Lâm Bình", "Chiêm Hóa", "Hàm Yên", "Yên Sơn", "Sơn Dương"),
+        *("Ba Đình", "Hoàn Kiếm", "Tây Hồ", "Long Biên", "Cầu Giấy", "Đống Đa", "Hai Bà Trưng", "Hoàng Mai", "Hà Đông"),
+        *("Từ Liêm", "Sóc Sơn", "Đông Anh", "Gia Lâm", "Thanh Trì"),
     )
 )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import msgspec
+import structlog
 
 from bkapp.address import pluscodes, queries
 from bkapp.address.codes import display
@@ -19,6 +20,8 @@ from bkapp.address.geocoding.searching import Search, search
 from bkapp.address.queries.gazetteer import AROUND, HOUSES, INSIDE, Heads, heads, load_gazetteer
 from bkapp.address.rules import Status, metres_between
 from bkapp.db import Lookup, Lookups, Row, Sessions, look_all_up, lookup_through
+
+log = structlog.get_logger("bkapp.finding")
 
 FRESH_SECONDS = 1.0
 """How long names may be out of date; so a hamlet is found a second after it was opened."""
@@ -67,17 +70,26 @@ class Finder:
         if self._loading.locked() and self._gazetteer is not None:
             return self._gazetteer  # somebody is looking; what we have is good enough meanwhile
         async with self._loading:
-            now = time.monotonic()
-            if self._gazetteer is None or now - self._asked >= FRESH_SECONDS:
-                async with self._readers() as session:
-                    there = await heads(session)
-                    settled = there == self._heads or now - self._loaded < SETTLED_SECONDS
-                    if self._gazetteer is None or there.names != self._heads.names or not settled:
-                        self._gazetteer = await load_gazetteer(session)
-                        self._heads, self._loaded = there, time.monotonic()
-                self._asked = time.monotonic()
-            assert self._gazetteer is not None
+            if self._gazetteer is None:
+                self._gazetteer = await self._load()
+            elif time.monotonic() - self._asked >= FRESH_SECONDS:
+                try:
+                    self._gazetteer = await self._load()
+                except Exception:  # whatever it is, the names we have are better than none
+                    log.exception("names_not_renewed")
+            self._asked = time.monotonic()
             return self._gazetteer
+
+    async def _load(self) -> Gazetteer:
+        """The names as they are now: those we have, unless something has changed."""
+        async with self._readers() as session:
+            there = await heads(session)
+            settled = there == self._heads or time.monotonic() - self._loaded < SETTLED_SECONDS
+            if self._gazetteer is not None and there.names == self._heads.names and settled:
+                return self._gazetteer
+            loaded = await load_gazetteer(session)
+            self._heads, self._loaded = there, time.monotonic()
+            return loaded
 
     async def find(
         self,
@@ -208,7 +220,10 @@ class Finder:
             # A short code repeats every 110 km or 5 km; without a town the middle of the province has to do.
             lon, lat = (town[0].lon, town[0].lat) if town else MIDDLE
             whole = pluscodes.recover(code, lon, lat)
-        cell = pluscodes.decode(whole)
+        try:
+            cell = pluscodes.decode(whole)
+        except ValueError:  # its first sign lies beyond the pole
+            return nothing(text, "outside")
         metres = max(cell.half_height * 110_700, 1.0)
         return await self._at(text, Position(cell.lon, cell.lat, metres), Part("plus_code", code, whole, 1.0))
 

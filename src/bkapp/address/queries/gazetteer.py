@@ -104,22 +104,27 @@ async def load_gazetteer(session: AsyncSession) -> Gazetteer:
         UnitRow(**row._mapping, heirs=tuple(heirs.get(row.id, ())))  # noqa: SLF001  (public in spite of its name)
         for row in await session.execute(_UNITS)
     ]
+    # Each statement sees its own moment: what lies in a unit that was made since waits for the next time.
+    known = {unit.id for unit in units}
     hamlets = [
         HamletRow(**{**row._mapping, "former_names": tuple(row.former_names)})  # noqa: SLF001
         for row in await session.execute(_HAMLETS)
+        if row.unit_id in known
     ]
     streets: dict[tuple[int, str], StreetRow] = {}
     for unit_id, name, lon, lat, _ in await session.execute(_STREETS):
         place = (unit_id, street_key(name))
-        known = streets.get(place)
-        if known is None:
+        there = streets.get(place)
+        if unit_id not in known:
+            continue
+        if there is None:
             streets[place] = StreetRow(unit_id, name, (name,), lon, lat, STREET_RADIUS_M)
         else:
             streets[place] = StreetRow(
-                unit_id, known.name, (*known.spellings, name), known.lon, known.lat, STREET_RADIUS_M
+                unit_id, there.name, (*there.spellings, name), there.lon, there.lat, STREET_RADIUS_M
             )
-    aliases = [AliasRow(*row) for row in await session.execute(_ALIASES)]
-    places = [PlaceRow(*row) for row in await session.execute(_PLACES)]
+    aliases = [AliasRow(*row) for row in await session.execute(_ALIASES) if row[0] in known]
+    places = [PlaceRow(*row) for row in await session.execute(_PLACES) if row[1] in known]
     # In a thread, so that those who search meanwhile wait for a slice of it at the most.
     return await asyncio.to_thread(
         Gazetteer, units=units, aliases=aliases, hamlets=hamlets, streets=list(streets.values()), places=places
