@@ -120,7 +120,8 @@ class TestOriginalColumns:
         header, row = answered(sheet)
 
         assert header[:4] == ["latitude", "result_label", "a", "latitude"]
-        assert row[:4] == ["22.250000", HOUSE.label, "Nà Ít", "22.250000"]
+        # of two columns of one name the first: else a small file could become a large one
+        assert row[:4] == ["22.250000", HOUSE.label, "Nà Ít", "2"]
         assert len(header) == 4 + len(RESULTS) - 2
         assert texts(sheet) == ["Nà Ít"]
 

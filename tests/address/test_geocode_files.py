@@ -216,7 +216,8 @@ class TestWhileItIsAnswered:
             return {"type": "http.request", "body": body, "more_body": not whole}
 
         async def send(message: dict[str, Any]) -> None:
-            sent(message)
+            if asyncio.iscoroutine(waiting := sent(message)):
+                await waiting
             if message["type"] == "http.response.body" and not message.get("more_body"):
                 gone.set()
 
@@ -236,6 +237,43 @@ class TestWhileItIsAnswered:
         )
         lines = [piece.count(b"\r\n") for piece in pieces]
         assert lines == [0, BATCH + 1, BATCH, BATCH, 0]
+
+    async def test_who_leaves_in_the_middle_of_a_piece_gives_the_turn_back(
+        self, settings: Settings, sessions: Sessions
+    ) -> None:
+        app = self.app(settings, sessions)
+        held: list[Any] = []
+
+        async def leaves() -> None:
+            gone = asyncio.Event()
+
+            async def stuck(message: dict[str, Any]) -> None:
+                held.append(message)
+                if message.get("body"):
+                    gone.set()
+                    await asyncio.Event().wait()
+
+            await self.raw(app, many(3 * BATCH), stuck, gone)
+
+        for _ in range(files.MOST_AT_ONCE + 1):
+            await leaves()
+        assert (await self.post(app, many(1))).status_code == 200
+
+    async def test_who_does_not_read_is_not_waited_for(
+        self, settings: Settings, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(files, "PATIENCE", 0.01)
+        app = self.app(settings, sessions)
+
+        async def never_read(message: dict[str, Any]) -> None:
+            if message.get("body"):
+                await asyncio.Event().wait()
+
+        with structlog.testing.capture_logs() as lines:
+            for _ in range(files.MOST_AT_ONCE + 1):
+                await self.raw(app, many(3 * BATCH), never_read)
+        assert [line["event"] for line in lines].count("reader_too_slow") == files.MOST_AT_ONCE + 1
+        assert (await self.post(app, many(1))).status_code == 200
 
     async def test_nobody_else_waits_for_a_file(self, settings: Settings, sessions: Sessions) -> None:
         # Others get their turn between two texts, so many times within one batch.

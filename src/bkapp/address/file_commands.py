@@ -56,6 +56,9 @@ def geocode_command(file: Path, output: Path | None, columns: tuple[str, ...], w
     except DomainError as refusal:
         click.echo(f"bkapp: {refusal.detail}", err=True)
         raise SystemExit(1) from None
+    except OSError as error:
+        click.echo(f"bkapp: {error.filename}: {error.strerror}", err=True)
+        raise SystemExit(1) from None
     except Exception as error:
         if not is_outage(error):
             raise

@@ -67,6 +67,13 @@ def _latitude(down: float) -> float:
     return degrees(atan(sinh(pi * (1 - 2 * down))))
 
 
+def number(text: str) -> int:
+    """A number of a path, written in one way only, so that a tile has one address for caches."""
+    if not re.fullmatch(r"0|[1-9][0-9]{0,17}", text, re.ASCII):
+        raise NoSuchTile(f"Versions, zooms and columns are whole numbers, not {text!r}.")
+    return int(text)
+
+
 def tile(z: int, x: int, row: str) -> Tile:
     """The tile of a path.  ``row`` is its last part, such as ``7157.mvt``."""
     found = re.fullmatch(r"([0-9]{1,7})\.mvt", row, re.ASCII)

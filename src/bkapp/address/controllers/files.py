@@ -3,14 +3,17 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
+import structlog
 from litestar import Controller, Request, Response, delete, get, post
 from litestar.datastructures import State
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import PathParameter
 from litestar.response import Stream
+from litestar.types import Message, Receive, Scope, Send
+from typing_extensions import override
 
 from bkapp.access.guards import Asking, MaybeAsking, keyed
 from bkapp.access.operations import record_read
@@ -41,9 +44,12 @@ SEND_TO_JOBS = (
 )
 IN_PARTS = "send it in parts"
 MOST_AT_ONCE = 4  # files that a process answers
+PATIENCE = 30  # seconds in which a reader has to take a piece
 
 JobId = Annotated[UUID, PathParameter()]
 _CSV = "text/csv"
+
+log = structlog.get_logger("bkapp.files")
 
 
 class FileController(Controller):
@@ -74,13 +80,16 @@ class FileController(Controller):
         `longitude` and `result_…` behind its own columns, each batch as soon as it is found. Fields may stand in the
         query string instead. At most 5000 rows and 2 MB, with a key 50000 and 20 MB.
         """
+        _require_a_turn()  # before anything is read
         limits = WITH_KEY if maybe_asking else PUBLIC
         upload = await upload_of(request, limits, instead=SEND_TO_JOBS)
         sheet = await asyncio.to_thread(read, upload.data, upload.options)
         if sheet.rows > limits.rows:
             raise too_large(limits, instead=SEND_TO_JOBS)
-        return Stream(
-            await _begun(_answer(state.finder, sheet)),
+        pieces = _answer(state.finder, sheet)
+        return Pieces(
+            await anext(pieces),  # until it is there, a refusal can still be an answer
+            pieces,
             media_type=_CSV,
             headers={
                 "Content-Disposition": attachment(upload.name),
@@ -181,10 +190,14 @@ _turns = asyncio.Semaphore(MOST_AT_ONCE)
 _batch = asyncio.Lock()
 
 
-async def _answer(finder: Finder, sheet: Sheet) -> AsyncGenerator[bytes]:
-    """The file in pieces, the first one with its head."""
+def _require_a_turn() -> None:
     if _turns.locked():
         raise TooManyRequests("Other files are being answered; try again in a moment.", retry_after=5)
+
+
+async def _answer(finder: Finder, sheet: Sheet) -> AsyncGenerator[bytes]:
+    """The file in pieces, the first one with its head."""
+    _require_a_turn()
     async with _turns, aclosing(geocode(finder, sheet, through_outages=True)) as pieces:
         async with _batch:
             piece = sheet.head() + await anext(pieces, b"")
@@ -194,13 +207,35 @@ async def _answer(finder: Finder, sheet: Sheet) -> AsyncGenerator[bytes]:
                 piece = await anext(pieces, b"")
 
 
-async def _begun(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same pieces, once the first one is there: until then a refusal can still be an answer."""
-    first = await anext(pieces)
+class Pieces(Stream):
+    """A stream that gives its turn back when it ends, however that is: done, left by its reader, waited for too long.
 
-    async def all_of_them() -> AsyncIterator[bytes]:
-        yield first
-        async for piece in pieces:
-            yield piece
+    A generator that nobody reads on is otherwise closed when the interpreter happens to collect it.
+    """
 
-    return all_of_them()
+    def __init__(self, first: bytes, rest: AsyncGenerator[bytes], *, media_type: str, headers: dict[str, str]) -> None:
+        async def all_of_them() -> AsyncIterator[bytes]:
+            yield first
+            async for piece in rest:
+                yield piece
+
+        super().__init__(all_of_them(), media_type=media_type, headers=headers)
+        self._rest = rest
+
+    @override
+    def to_asgi_response(self, *args: Any, **kwargs: Any) -> Any:
+        stream = super().to_asgi_response(*args, **kwargs)
+
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            async def in_time(message: Message) -> None:
+                async with asyncio.timeout(PATIENCE):
+                    await send(message)
+
+            try:
+                await stream(scope, receive, in_time)
+            except* TimeoutError:
+                log.info("reader_too_slow", route=scope.get("path_template"))
+            finally:
+                await self._rest.aclose()
+
+        return answer

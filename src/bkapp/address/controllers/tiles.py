@@ -20,6 +20,7 @@ from bkapp.address.tiles import MOST_ZOOM, Layer, Tile, TileSet
 from bkapp.http import MAYBE_KEYED, Reading, anyone, documented, request_id_of, today
 
 MVT = "application/vnd.mapbox-vector-tile"
+WHOLE = r"^(0|[1-9][0-9]{0,17})$"
 FOR_EVER = "public, max-age=31536000, immutable"
 FOR_A_MINUTE = "public, max-age=60, must-revalidate"
 FOR_NOBODY = "private, no-store"
@@ -67,7 +68,7 @@ class TileController(Controller):
         return _answer(request, msgspec.json.encode(described), MediaType.JSON, FOR_A_MINUTE)
 
     @get(
-        "/{layer:str}/{version:int}/{z:int}/{x:int}/{row:str}",
+        "/{layer:str}/{version:str}/{z:str}/{x:str}/{row:str}",
         operation_id="getTile",
         guards=[anyone],
         security=MAYBE_KEYED,
@@ -87,20 +88,22 @@ class TileController(Controller):
         request: Request,
         layer: Annotated[str, PathParameter(description=_NAMES, examples=[Example(value="units")])],
         version: Annotated[
-            int,
+            str,
             PathParameter(
                 description="The number in `tiles` of the description. Another one gets the same tile, for a minute.",
-                examples=[Example(value=1)],
+                schema_extra={"pattern": WHOLE},
+                examples=[Example(value="1")],
             ),
         ],
         z: Annotated[
-            int,
+            str,
             PathParameter(
-                description="Zoom", schema_extra={"minimum": 0, "maximum": MOST_ZOOM}, examples=[Example(value=10)]
+                description=f"Zoom, 0 to {MOST_ZOOM}", schema_extra={"pattern": WHOLE}, examples=[Example(value="10")]
             ),
         ],
         x: Annotated[
-            int, PathParameter(description="Column", schema_extra={"minimum": 0}, examples=[Example(value=813)])
+            str,
+            PathParameter(description="Column", schema_extra={"pattern": WHOLE}, examples=[Example(value="813")]),
         ],
         row: Annotated[
             str,
@@ -116,9 +119,9 @@ class TileController(Controller):
         Of homes anybody sees how many there are in squares of five homes or more. With a key, tiles of `addresses`
         from zoom 14 on also show the single homes that the key reaches.
         """
-        wanted, tile = tiles.layer(layer), tiles.tile(z, x, row)
+        wanted, tile = tiles.layer(layer), tiles.tile(tiles.number(z), tiles.number(x), row)
         drawn = await queries.draw(reading, wanted, tile, today=today())
-        caching = FOR_EVER if version == drawn.version else FOR_A_MINUTE
+        caching = FOR_EVER if tiles.number(version) == drawn.version else FOR_A_MINUTE
         if maybe_asking is None or not tiles.shows_homes(wanted, tile):
             return _answer(request, drawn.body, MVT, caching)
         body = drawn.body + await _homes_for(reading, maybe_asking, wanted, tile, request)

@@ -14,6 +14,7 @@ from bkapp.address.geocoding.results import Answer
 
 DELIMITERS = ",;\t|"
 MOST_COLUMNS = 500
+MOST_CELLS = 20_000_000  # what a file of many short rows and empty columns would grow to is bounded by this
 _SAMPLE = 64 * 1024  # characters that a delimiter is guessed from
 _LINE_END = "\r\n"  # with another one, csv.writer would leave a lone CR or LF in a field without quotes
 
@@ -162,13 +163,17 @@ def read(data: bytes, options: Options) -> Sheet:
         for number, name in enumerate(options.columns)
         if (column := named.column(name, f"columns/{number}")) is not None
     )
+    if rows * len(header) > MOST_CELLS:
+        raise FileUnreadable(
+            f"{rows} rows of {len(header)} columns are too many; at most {MOST_CELLS} values are read."
+        )
     places, width = [], len(header)
     for name in RESULTS:
-        there = [column for column, other in enumerate(header) if other == name]
-        if not there:
-            there, width = [width], width + 1
-        places += [(name, column) for column in there]
-    ours = {column for _, column in places} | {lat, lon}
+        # Of several columns of one name the first, or a small file would become a large one.
+        there = header.index(name) if name in header else None
+        places.append((name, width if there is None else there))
+        width += there is None
+    ours = {column for column, name in enumerate(header) if name in RESULTS} | {lat, lon}
     return Sheet(
         text=text,
         delimiter=reading,
@@ -209,7 +214,11 @@ def _read_through(text: str, delimiter: str) -> tuple[tuple[str, ...], int]:
                 header = tuple(record)
             else:
                 rows += 1
-    except csv.Error:
+    except csv.Error as error:
+        if "limit" in str(error):
+            raise FileUnreadable(
+                f"A field in line {begins} is longer than {csv.field_size_limit()} characters.", line=begins
+            ) from None
         raise FileUnreadable(
             f"The quotes in line {begins} do not fit: one is not closed, or something stands behind a closing one. "
             'A quote inside of quotes is written "".',

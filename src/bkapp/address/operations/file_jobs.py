@@ -5,13 +5,15 @@ whole job :data:`KEPT` days after it was sent.
 """
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import msgspec
 import structlog
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import ColumnElement, delete, func, literal_column, select, update
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bkapp.access.operations import Caller
@@ -30,6 +32,7 @@ KEPT = timedelta(days=7)
 LOST = timedelta(hours=1)
 MOST_KEPT = 20  # for one key
 MOST_ATTEMPTS = 5
+MOST_BYTES = 200 << 20  # of a result
 STEP = 10  # pieces between two notes of how far it is
 
 log = structlog.get_logger("bkapp.files")
@@ -125,7 +128,8 @@ async def run_job(sessions: Sessions, readers: Sessions, finder: Finder, job_id:
             log.error("file_failed", job=str(job_id), kind=type(error).__name__)  # noqa: TRY400  (no row in the log)
             await _end(sessions, job_id, status=JobStatus.FAILED, problem="Something went wrong on our side.")
         finally:
-            await keeper.execute(select(func.pg_advisory_unlock(lock)))
+            with suppress(DBAPIError):  # gone with its connection
+                await keeper.execute(select(func.pg_advisory_unlock(lock)))
 
 
 async def _run(sessions: Sessions, finder: Finder, job_id: UUID) -> None:
@@ -139,8 +143,14 @@ async def _run(sessions: Sessions, finder: Finder, job_id: UUID) -> None:
         await _end(sessions, job_id, status=JobStatus.FAILED, problem=refusal.detail)
         return
     tally, pieces = Tally(), [sheet.head()]
+    size = 0
     async for piece in geocode(finder, sheet, tally):
         pieces.append(piece)
+        size += len(piece)
+        if size > MOST_BYTES:
+            problem = f"The result would be larger than {MOST_BYTES >> 20} MB; send the file in parts."
+            await _end(sessions, job_id, tally, status=JobStatus.FAILED, problem=problem)
+            return
         if len(pieces) % STEP == 0 and not await _note(sessions, job_id, tally):
             return  # it was deleted
     await _end(sessions, job_id, tally, status=JobStatus.DONE, output=b"".join(pieces))
@@ -170,7 +180,7 @@ async def _note(sessions: Sessions, job_id: UUID, tally: Tally) -> bool:
     """Write down how far it is; False if the job is no longer there."""
     done = {"rows_done": tally.rows, "rows_failed": tally.failed}
     async with sessions.begin() as session:
-        result = await session.execute(update(GeocodeJob).where(GeocodeJob.id == job_id).values(done))
+        result = await session.execute(update(GeocodeJob).where(_open(job_id)).values(done))
         return bool(result.rowcount)  # type: ignore[attr-defined]
 
 
@@ -180,14 +190,25 @@ async def _end(sessions: Sessions, job_id: UUID, tally: Tally | None = None, **v
         values |= {"rows_done": tally.rows, "rows_failed": tally.failed}
     async with sessions.begin() as session:
         await session.execute(
-            update(GeocodeJob).where(GeocodeJob.id == job_id).values(input=None, finished_at=func.now(), **values)
+            update(GeocodeJob).where(_open(job_id)).values(input=None, finished_at=func.now(), **values)
         )
+
+
+def _open(job_id: UUID) -> ColumnElement[bool]:
+    """A job that has not ended: what another worker has ended stays so."""
+    return (GeocodeJob.id == job_id) & GeocodeJob.status.in_((JobStatus.WAITING, JobStatus.RUNNING))
 
 
 def _number(name: str) -> Any:
     """The number of an advisory lock."""
     return func.hashtextextended(name, 0)
 
+
+# Still in the queue, behind others.
+_QUEUED: ColumnElement[bool] = literal_column(
+    "EXISTS (SELECT FROM procrastinate_jobs j WHERE j.task_name = 'address.geocode_file' AND j.status = 'todo'"
+    " AND j.args ->> 'job_id' = geocode_job.id::text)"
+)
 
 # --- the sweepers -----------------------------------------------------------------------------------------------
 
@@ -198,7 +219,7 @@ async def take_up_again(session: AsyncSession) -> int:
         select(GeocodeJob.id).where(
             (GeocodeJob.status == JobStatus.RUNNING)
             # Queued in the transaction that made it, so one that waits this long was lost on its way to a worker.
-            | ((GeocodeJob.status == JobStatus.WAITING) & (GeocodeJob.created_at < func.now() - LOST))
+            | ((GeocodeJob.status == JobStatus.WAITING) & (GeocodeJob.created_at < func.now() - LOST) & ~_QUEUED)
         )
     )
     count = 0
