@@ -1,8 +1,8 @@
-"""A load client for machines without wrk: ``python -m bench.client PORT FILE CONNECTIONS SECONDS keep|close PATH``.
+"""A load client for machines without wrk.
 
-One event loop and one raw connection per slot; an answer is counted when its last
-byte is there.  It needs more of the machine than wrk, so its figures are lower on
-both sides of a ratio and less far apart.
+``python -m bench.client PORT FILE CONNECTIONS SECONDS keep|close PATH [HEADER...]``.  One event loop and one raw
+connection per slot; an answer is counted when its last byte is there.  It needs more of the machine than wrk, so its
+figures are lower on both sides of a ratio and less far apart.
 """
 
 import asyncio
@@ -104,8 +104,8 @@ async def close(port: int, requests: list[bytes], connections: int, until: float
 
 
 def main() -> None:
-    port, listing, connections, seconds, how, path = sys.argv[1:]
-    more = "" if how == "keep" else "Connection: close\r\n"
+    port, listing, connections, seconds, how, path, *headers = sys.argv[1:]
+    more = "".join(f"{header}\r\n" for header in headers)
     requests = [
         f"GET {path}{code} HTTP/1.1\r\nHost: {ADDRESS}:{port}\r\n{more}\r\n".encode()
         for code in Path(listing).read_text().split()

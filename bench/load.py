@@ -6,7 +6,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct, convert
@@ -55,8 +55,12 @@ def fire(
     seconds: float,
     keep_alive: bool = True,
     path: str = PATH,
+    headers: Mapping[str, str] | None = None,
 ) -> Sample:
     """Ask for random codes, or for what else follows ``path``, over this many connections for some seconds."""
+    lines = [f"{name}: {value}" for name, value in (headers or {}).items()]
+    if not keep_alive:
+        lines.append("Connection: close")
     with tempfile.TemporaryDirectory() as folder:
         listing = Path(folder) / "codes"
         listing.write_text("\n".join(codes) + "\n")
@@ -64,12 +68,12 @@ def fire(
             script = Path(folder) / "draw.lua"
             script.write_text(_LUA)
             command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "-s", str(script)]
-            if not keep_alive:
-                command += ["-H", "Connection: close"]
+            for line in lines:
+                command += ["-H", line]
             command += [f"http://{ADDRESS}:{port}", "--", str(listing), path]
         else:
             command = [sys.executable, "-m", "bench.client", str(port), str(listing), str(connections), str(seconds)]
-            command += ["keep" if keep_alive else "close", path]
+            command += ["keep" if keep_alive else "close", path, *lines]
         run = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60, check=False)
     if run.returncode:
         raise SystemExit(f"The load client failed:\n{run.stderr or run.stdout}")

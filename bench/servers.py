@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -82,13 +82,26 @@ def _running(
         command = [*command, "--port", str(port), at_port]
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("BKAPP_", "REDIS_"))}
     environ |= {**_SETTINGS, "DATABASE_URL": database, "BKAPP_PORT": str(port), **settings}
+    with started(command, environ, ready=lambda: _answers(port, code)) as process:
+        yield Server(process, port)
+
+
+@contextmanager
+def started(
+    command: list[str], environ: Mapping[str, str], *, ready: Callable[[], bool]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A server that is ready, stopped at the end; one that does not get ready ends the run with the end of its log."""
     with TemporaryFile() as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environ, start_new_session=True)
         try:
-            if not _answers(process, port, code):
-                log.seek(0)
-                raise SystemExit(f"{' '.join(command)} does not serve:\n{log.read()[-2000:].decode(errors='replace')}")
-            yield Server(process, port)
+            until = time.monotonic() + 60
+            while not ready():
+                if process.poll() is not None or time.monotonic() > until:
+                    log.seek(0)
+                    end = log.read()[-2000:].decode(errors="replace")
+                    raise SystemExit(f"{' '.join(command)} does not serve:\n{end}")
+                time.sleep(0.1)
+            yield process
         finally:
             process.terminate()
             try:
@@ -98,18 +111,13 @@ def _running(
                 process.wait()
 
 
-def _answers(process: subprocess.Popen[bytes], port: int, code: str) -> bool:
-    until = time.monotonic() + 60
-    while process.poll() is None and time.monotonic() < until:
-        try:
-            connection = http.client.HTTPConnection(ADDRESS, port, timeout=5)
-            connection.request("GET", PATH + code)
-            if connection.getresponse().status == 200:
-                return True
-        except (OSError, http.client.HTTPException):
-            pass
-        time.sleep(0.1)
-    return False
+def _answers(port: int, code: str) -> bool:
+    try:
+        connection = http.client.HTTPConnection(ADDRESS, port, timeout=5)
+        connection.request("GET", PATH + code)
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
 
 
 def free_port() -> int:

@@ -19,7 +19,7 @@ from bench.geocoding.asking import ADDOK, STROKE, Client
 from bench.geocoding.generator import Hamlet, Household, households
 from bench.geocoding.names import BEFORE_2020
 from bench.load import ADDRESS
-from bench.servers import Server, free_port
+from bench.servers import Server, free_port, started
 
 PACKAGES = ("addok==1.3.2", "addok-csv==1.1.0", "gunicorn==27.0.1")
 PLACE = Path(__file__).parent.parent / ".peers" / "addok"
@@ -43,7 +43,7 @@ def install() -> None:
     """Make the peer's environment, from the package index that pip is set to."""
     subprocess.run([sys.executable, "-m", "venv", str(PLACE)], check=True)
     subprocess.run([str(PLACE / "bin" / "pip"), "install", "--quiet", *PACKAGES], check=True)
-    print(f"{', '.join(PACKAGES)} in {PLACE.relative_to(Path.cwd()) if PLACE.is_relative_to(Path.cwd()) else PLACE}")
+    print(f"{', '.join(PACKAGES)} in {PLACE}")
 
 
 def missing() -> str | None:
@@ -71,16 +71,14 @@ def running(*, stock: bool = False) -> Iterator[Peer]:
         }
         options = ["--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", name]
         port = free_port()
-        with _process(["redis-server", *options], os.environ) as redis:
-            _wait(socket.exists, redis)
+        with started(["redis-server", *options], os.environ, ready=socket.exists) as redis:
             took = _load(folder, environ)
             # One thread in each process: with more, addok mixes requests up and answers some with 500.
             command = [str(PLACE / "bin" / "gunicorn"), "--workers", str(WORKERS), "--worker-class", "gthread"]
             command += ["--threads", "1", "--keep-alive", "30", "--log-level", "warning"]
             command += ["--bind", f"{ADDRESS}:{port}", "addok.http.wsgi"]
-            with _process(command, environ) as web:
-                client = Client(port)
-                _wait(lambda: client.answers(ADDOK.path("bac kan", prefix=False)), web)
+            client = Client(port)
+            with started(command, environ, ready=lambda: client.answers(ADDOK.path("bac kan", prefix=False))) as web:
                 yield Peer(Server(web, port), Server(redis, 0), took)
 
 
@@ -126,30 +124,3 @@ def _load(folder: Path, environ: dict[str, str]) -> float:
         if done.returncode:
             raise SystemExit(f"addok {arguments[0]} failed:\n{done.stdout[-1000:]}{done.stderr[-2000:]}")
     return time.perf_counter() - began
-
-
-@contextmanager
-def _process(command: list[str], environ: Any) -> Iterator[subprocess.Popen[bytes]]:
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environ, start_new_session=True)
-        try:
-            yield process
-        except SystemExit:
-            log.seek(0)
-            print(log.read()[-2000:].decode(errors="replace"))
-            raise
-        finally:
-            process.terminate()
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def _wait(ready: Any, process: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + 60
-    while not ready():
-        if process.poll() is not None or time.monotonic() > until:
-            raise SystemExit("a server of the peer does not start")
-        time.sleep(0.1)

@@ -42,21 +42,22 @@ class Side(Struct, frozen=True):
 class Client:
     """A connection that is kept as long as the server keeps it."""
 
-    def __init__(self, port: int, *, timeout: float = 60) -> None:
+    def __init__(self, port: int, *, timeout: float = 60, headers: Mapping[str, str] | None = None) -> None:
+        self._headers = headers or {}
         self._connection = http.client.HTTPConnection(ADDRESS, port, timeout=timeout)
 
     def get(self, path: str) -> tuple[int, bytes, float]:
         """Status, body and seconds from the question to the last byte of the answer."""
-        return self._ask("GET", path, None, {})
+        return self._ask("GET", path, None, self._headers)
 
     def post(self, path: str, body: bytes, content_type: str) -> tuple[int, bytes, float]:
-        return self._ask("POST", path, body, {"Content-Type": content_type})
+        return self._ask("POST", path, body, {**self._headers, "Content-Type": content_type})
 
-    def _ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, bytes, float]:
+    def _ask(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> tuple[int, bytes, float]:
         for last in (False, True):
             began = time.perf_counter()
             try:
-                self._connection.request(method, path, body, headers)
+                self._connection.request(method, path, body, dict(headers))
                 response = self._connection.getresponse()
                 content = response.read()
             except (http.client.HTTPException, ConnectionError):

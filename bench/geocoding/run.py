@@ -87,7 +87,8 @@ def run(options: Options) -> dict[str, Any]:
             }
             figures["csv"] = tables.show_rows(_csv(targets, fresh, options))
             figures["reverse"] = reverse.run(
-                targets,
+                ours.target,
+                targets[1] if peer else None,
                 ours.data.url if ours.data else None,
                 reverse.points(asked, 1_000),
                 concurrencies=(*options.connections, MANY),

@@ -765,9 +765,11 @@ class TestAnswers:
             ("/tiles/units/1/10/0/1024.mvt", "0 to 1023"),
             ("/tiles/units/1/10/-1/0.mvt", "whole numbers"),
             ("/tiles/units/1/10/813/447.pbf", "its row and .mvt"),
-            ("/tiles/units/1/10/813/-1.mvt", "its row and .mvt"),
-            ("/tiles/units/1/10/813/४४७.mvt", "its row and .mvt"),
-            ("/tiles/units/1/10/813/99999999999999999999.mvt", "its row and .mvt"),
+            ("/tiles/units/1/10/813/447.mvt.mvt", "its row and .mvt"),
+            ("/tiles/units/1/10/813/-1.mvt", "whole numbers"),
+            ("/tiles/units/1/10/813/४४७.mvt", "whole numbers"),
+            ("/tiles/units/1/10/813/0447.mvt", "whole numbers"),
+            ("/tiles/units/1/10/813/99999999999999999999.mvt", "whole numbers"),
         ],
     )
     async def test_what_is_not_there_is_refused_with_what_is(
@@ -975,7 +977,8 @@ def test_the_middle_of_a_tile_lies_in_it_and_in_all_above(zoom: int, data: st.Da
 @given(st.text(max_size=12) | st.from_regex(r"\A[0-9]{1,8}\.mvt\Z"))
 def test_only_a_row_of_digits_is_read(row: str) -> None:
     digits = row.removesuffix(".mvt")
-    good = row != digits and digits.isascii() and digits.isdigit() and len(digits) < 8 and int(digits) < 1 << 20
+    good = row != digits and digits.isascii() and digits.isdigit() and int(digits) < 1 << 20
+    good = good and digits == str(int(digits))  # 7157 and 07157 are one tile, which has one address
     if good:
         assert tile(20, 0, row) == Tile(20, 0, int(digits))
     else:

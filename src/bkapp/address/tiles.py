@@ -70,18 +70,18 @@ def _latitude(down: float) -> float:
 def number(text: str) -> int:
     """A number of a path, written in one way only, so that a tile has one address for caches."""
     if not re.fullmatch(r"0|[1-9][0-9]{0,17}", text, re.ASCII):
-        raise NoSuchTile(f"Versions, zooms and columns are whole numbers, not {text!r}.")
+        raise NoSuchTile(f"Versions, zooms, columns and rows are whole numbers, not {text!r}.")
     return int(text)
 
 
 def tile(z: int, x: int, row: str) -> Tile:
     """The tile of a path.  ``row`` is its last part, such as ``7157.mvt``."""
-    found = re.fullmatch(r"([0-9]{1,7})\.mvt", row, re.ASCII)
-    if found is None:
+    digits, mvt, rest = row.partition(".mvt")
+    if not mvt or rest:
         raise NoSuchTile("A tile's path ends with its row and .mvt, such as /14/13009/7157.mvt.")
     if not 0 <= z <= MOST_ZOOM:
         raise NoSuchTile(f"Zooms go from 0 to {MOST_ZOOM}, so there is no zoom {z}.")
-    y, last = int(found[1]), (1 << z) - 1
+    y, last = number(digits), (1 << z) - 1
     if not (0 <= x <= last and y <= last):
         raise NoSuchTile(f"Columns and rows of zoom {z} go from 0 to {last}, so there is no tile {x}, {y}.")
     return Tile(z, x, y)

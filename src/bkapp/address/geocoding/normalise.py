@@ -137,7 +137,6 @@ def _from_tcvn3(word: str) -> str:
 
 # --- words ------------------------------------------------------------------------------------------------------
 
-_WORD = re.compile(r"[^\W_]+")
 _STOP = re.compile(r"[,;|()\[\]–—]|\s-\s|\s/\s")
 _PARTS = re.compile(r"\d+[a-zđ]?(?![^\W\d_])|\d+|[^\W\d_]+", re.IGNORECASE)
 _VNI = re.compile(r"[a-z]*[aeiouy][a-z]*[1-9][a-z1-9]*|d9[a-z1-9]+")

@@ -206,7 +206,7 @@ def _number(name: str) -> Any:
 
 # Still in the queue, behind others.
 _QUEUED: ColumnElement[bool] = literal_column(
-    "EXISTS (SELECT FROM procrastinate_jobs j WHERE j.task_name = 'address.geocode_file' AND j.status = 'todo'"
+    f"EXISTS (SELECT FROM procrastinate_jobs j WHERE j.task_name = '{TASK}' AND j.status = 'todo'"
     " AND j.args ->> 'job_id' = geocode_job.id::text)"
 )
 

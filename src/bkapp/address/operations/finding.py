@@ -150,12 +150,11 @@ class Finder:
         """
         gazetteer = await self.gazetteer()
         key = f"{lon:.7f} {lat:.7f}"
-        if reaches is not None:
-            row = await self._around(key)
-            home = None if row is None else _home_around(gazetteer, row, reaches)
+        found = await (self._inside if reaches is None else self._around)(key)
+        if found is not None and reaches is not None:
+            home = _home_around(gazetteer, found, reaches)
             if home is not None:
                 return home
-        found = await self._inside(key)
         unit = None if found is None else gazetteer.units.get(found[1])
         if unit is None:
             return None
