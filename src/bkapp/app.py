@@ -16,6 +16,7 @@ from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from bkapp import pages
 from bkapp.access.guards import Authentication, asking, maybe_asking
+from bkapp.access.queries import KEYS, RECORD_READS
 from bkapp.address.certificates import Signer
 from bkapp.address.controllers import CONTROLLERS
 from bkapp.address.operations.finding import Finder, open_finder
@@ -37,11 +38,13 @@ def create_app(
     readers: Sessions,
     lookup: Lookup | None = None,
     finder: Finder | None = None,
+    keys: Lookup | None = None,
+    records: Lookup | None = None,
 ) -> Litestar:
     """The application on the given sessions: ``sessions`` for work that writes, ``readers`` for single statements.
 
-    ``lookup`` is a shorter way for the one statement that everything waits for, ``finder`` one for searches; both go
-    through ``readers`` when left out.
+    The rest are shorter ways for what many requests wait for, and go through ``readers`` when left out: ``lookup``
+    for addresses by code, ``finder`` for searches, ``keys`` for who asks and ``records`` for what they saw.
     """
     return Litestar(
         route_handlers=[
@@ -56,7 +59,7 @@ def create_app(
             "asking": Provide(asking, sync_to_thread=False),
             "maybe_asking": Provide(maybe_asking, sync_to_thread=False),
         },
-        middleware=[Authentication(readers), UnitOfWork(sessions)],
+        middleware=[Authentication(keys or lookup_through(readers, KEYS)), UnitOfWork(sessions)],
         exception_handlers=EXCEPTION_HANDLERS,
         cors_config=CORSConfig(
             allow_origins=list(settings.cors_origins),
@@ -81,6 +84,7 @@ def create_app(
                 "sessions": sessions,
                 "readers": readers,
                 "lookup": lookup or lookup_through(readers, RESOLVE_MANY),
+                "records": records or lookup_through(readers, RECORD_READS),
                 "finder": finder or open_finder(readers),
                 "signer": Signer.parse(settings.signing_keys),
                 "base_url": settings.base_url,
@@ -135,7 +139,9 @@ def asgi(settings: Settings) -> ASGIApp:
     lookups = Lookups(settings.database_url, RESOLVE_MANY)
     readers = readers_of(reading_engine)
     finder = open_finder(readers, settings.database_url, resolve=lookups)
-    app = create_app(settings, sessions_of(engine), readers, lookups, finder)
+    keys = Lookups(settings.database_url, KEYS)
+    records = Lookups(settings.database_url, RECORD_READS)
+    app = create_app(settings, sessions_of(engine), readers, lookups, finder, keys, records)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
@@ -148,6 +154,8 @@ def asgi(settings: Settings) -> ASGIApp:
         log.info("started", **describe(settings))
         yield
         await finder.close()
+        await keys.close()
+        await records.close()
         await engine.dispose()
         await reading_engine.dispose()
         log.info("stopped")

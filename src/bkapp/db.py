@@ -89,6 +89,7 @@ _BY_KEYS = (
 class Lookups:
     """Look-ups by key on a connection of their own: no session, no transaction, a prepared statement that stays.
 
+    ``statement`` takes an array of keys and returns rows that begin with their key.
     For the path that everything else waits for, where a session costs ten times
     the look-up itself.  Keys that arrive while an answer is under way go in one
     statement together, so a busy server asks less often and not more; a key on
@@ -165,7 +166,7 @@ class Lookups:
 
     async def _ask(self, cursor: psycopg.AsyncCursor[Row], keys: list[str]) -> dict[str, Row]:
         try:
-            await cursor.execute(self._statement, (keys,), prepare=True)
+            await cursor.execute(self._statement, (_array(keys),), prepare=True)
             return {row[0]: row for row in await cursor.fetchall()}
         except BaseException:
             await self._forget_connection()
@@ -177,6 +178,11 @@ class Lookups:
             await cursor.connection.close()
 
 
+def _array(texts: list[str]) -> str:
+    """One or more texts as PostgreSQL writes an array; the driver takes ten times as long over it."""
+    return '{"' + '","'.join([text.replace("\\", r"\\").replace('"', r"\"") for text in texts]) + '"}'
+
+
 def lookup_through(readers: Sessions, statement: str) -> Lookup:
     """Look-ups in sessions, for tests whose rows nobody else can see."""
 
@@ -184,7 +190,7 @@ def lookup_through(readers: Sessions, statement: str) -> Lookup:
     turn = asyncio.Lock()
 
     async def look_up(key: str) -> Row | None:
-        async with turn, readers() as session:
+        async with turn, readers.begin() as session:
             connection = await session.connection()
             row = (await connection.exec_driver_sql(statement, ([key],))).first()
             return None if row is None else tuple(row)

@@ -10,7 +10,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from bkapp.access.operations import Caller, identify
 from bkapp.access.rules import Role
-from bkapp.db import Sessions
+from bkapp.db import Lookup
 from bkapp.errors import Forbidden, Unauthenticated
 
 Asking = NamedDependency[Caller]
@@ -20,8 +20,8 @@ MaybeAsking = NamedDependency[Caller | None]
 class Authentication:
     """Puts the caller into ``scope["user"]``: None without an Authorization header, never a guess with a bad one."""
 
-    def __init__(self, readers: Sessions) -> None:
-        self._readers = readers
+    def __init__(self, keys: Lookup) -> None:
+        self._keys = keys
 
     def __call__(self, app: ASGIApp) -> ASGIApp:
         async def authenticated(scope: Scope, receive: Receive, send: Send) -> None:
@@ -38,8 +38,7 @@ class Authentication:
         kind, _, text = header.decode("latin-1").partition(" ")
         if kind.lower() != "bearer":
             raise Unauthenticated("Send the API key as: Authorization: Bearer bk_…")
-        async with self._readers() as session:
-            return await identify(session, text.strip())
+        return await identify(self._keys, text.strip())
 
 
 def _required(connection: ASGIConnection[Any, Any, Any, Any]) -> Caller:

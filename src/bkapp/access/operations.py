@@ -1,14 +1,16 @@
 """Making, revoking and checking API keys, and recording reads of personal data."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
+import msgspec
 from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bkapp.access.models import ApiKey, DataRead
 from bkapp.access.rules import Role, matches, new_key, split
+from bkapp.db import Lookup, look_all_up
 from bkapp.errors import Forbidden, Invalid, NotFound, Unauthenticated
-from bkapp.units import queries as units
 
 
 class Caller(Struct, frozen=True):
@@ -51,23 +53,24 @@ async def revoke_key(session: AsyncSession, public_id: str, *, now: datetime) ->
     key.revoked_at = key.revoked_at or now
 
 
-async def identify(session: AsyncSession, text: str) -> Caller:
+async def identify(keys: Lookup, text: str) -> Caller:
     """Who holds this key; raise ``Unauthenticated`` for one that is unknown, wrong, expired or revoked.
 
-    The answer does not say which of these it was.
+    ``keys`` is a look-up of :data:`bkapp.access.queries.KEYS`.  The answer does not say which of these it was.
     """
     refusal = Unauthenticated("The API key is not valid.")
     parts = split(text)
     if parts is None:
         raise refusal
-    key = await session.get(ApiKey, parts[0])
-    if key is None or not matches(parts[1], key.secret_hash):
+    row = await keys(parts[0])
+    if row is None:
         raise refusal
-    now = datetime.now(UTC)
-    if key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= now):
+    public_id, secret_hash, role, expires_at, revoked_at, scope = row
+    if not matches(parts[1], secret_hash):
         raise refusal
-    scope = None if key.unit_id is None else frozenset(await units.scope_ids(session, key.unit_id))
-    return Caller(id=key.id, role=key.role, unit_ids=scope)
+    if revoked_at is not None or (expires_at is not None and expires_at <= datetime.now(UTC)):
+        raise refusal
+    return Caller(id=public_id, role=Role(role), unit_ids=None if scope is None else frozenset(scope))
 
 
 def require_reach(caller: Caller, unit_id: int) -> None:
@@ -80,3 +83,13 @@ async def record_read(session: AsyncSession, caller: Caller, *, subject: str, wh
     """Record that a caller read what is not public about a subject."""
     session.add(DataRead(key_id=caller.id, subject=subject, what=what, request_id=request_id))
     await session.flush()
+
+
+async def record_reads(records: Lookup, caller: Caller, *, subjects: Iterable[str], what: str, request_id: str) -> None:
+    """:func:`record_read` of some subjects, outside any transaction and together with what others record meanwhile.
+
+    ``records`` is a look-up of :data:`bkapp.access.queries.RECORD_READS`.  When this returns they are kept; a
+    connection that breaks in the middle may leave a read recorded twice, and never one that is not recorded.
+    """
+    rows = [msgspec.json.encode([caller.id, subject, what, request_id]).decode() for subject in subjects]
+    await look_all_up(records, rows)

@@ -209,9 +209,10 @@ async def containing(session: AsyncSession, lon: float, lat: float, on: date) ->
     return Contained(found[0], found[0].boundary_quality)
 
 
-_SCOPE = text("""
+# To be filled in with what stands for the unit.
+SCOPE = """
     WITH RECURSIVE territory AS (
-        SELECT id FROM admin_unit WHERE id = :unit_id
+        SELECT id FROM admin_unit WHERE id = {unit_id}
         UNION
         SELECT u.id FROM territory JOIN admin_unit u ON u.parent_id = territory.id
     ), scope AS (
@@ -223,7 +224,8 @@ _SCOPE = text("""
         WHERE u.level = 'commune'
     )
     SELECT id FROM scope
-""")
+"""
+_SCOPE = text(SCOPE.format(unit_id=":unit_id"))
 
 
 async def scope_ids(session: AsyncSession, unit_id: int) -> set[int]:

@@ -7,7 +7,7 @@ from litestar.datastructures import State
 from litestar.params import QueryParameter
 
 from bkapp.access.guards import maybe_asking
-from bkapp.access.operations import Caller, record_read
+from bkapp.access.operations import Caller, record_reads
 from bkapp.address.geocodejson import GeocodeOut, WashOut
 from bkapp.address.geocoding.normalise import LONGEST_TEXT, clean
 from bkapp.address.geocoding.positions import in_vietnam
@@ -140,12 +140,10 @@ async def _record(state: State, request: Request, matches: list[Match] | tuple[M
     shown = [match.code for match in matches if match.exact and match.code]
     if asking is None or not shown:
         return
-    async with state.readers.begin() as session:
-        for code in shown:
-            await record_read(
-                session,
-                asking,
-                subject=code,
-                what=request.scope["path_template"],
-                request_id=request_id_of(request.scope),
-            )
+    await record_reads(
+        state.records,
+        asking,
+        subjects=shown,
+        what=request.scope["path_template"],
+        request_id=request_id_of(request.scope),
+    )

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from math import cos, inf, radians
 from typing import Any
 
 import msgspec
@@ -362,11 +363,13 @@ def _home_around(gazetteer: Gazetteer, row: Row, reaches: Reaches) -> Match | No
 
 def _nearest_hamlet(gazetteer: Gazetteer, unit: Unit, lon: float, lat: float) -> tuple[HamletRow | None, float]:
     """The hamlet of a commune whose place is nearest, and how far that is; none where all are far or have no place."""
-    nearest, best = None, float(NEAR_HAMLET_METRES)
+    nearest, best = None, inf
+    east = cos(radians(lat))  # on a plane, which over a commune puts them in the same order as the sphere
     for index in unit.hamlets:
         hamlet = gazetteer.hamlets[index]
         if hamlet.placed:
-            away = metres_between(lon, lat, hamlet.lon, hamlet.lat)
+            away = ((hamlet.lon - lon) * east) ** 2 + (hamlet.lat - lat) ** 2
             if away < best:
                 nearest, best = hamlet, away
-    return nearest, best
+    metres = inf if nearest is None else metres_between(lon, lat, nearest.lon, nearest.lat)
+    return (nearest, metres) if metres < NEAR_HAMLET_METRES else (None, metres)
