@@ -9,7 +9,7 @@ import click
 import msgspec
 from typing_extensions import override
 
-from bench import importing, resolve, scaling, servers_compared, tiles
+from bench import audit, importing, resolve, scaling, servers_compared, tiles
 from bench.geocoding.command import geocoding
 
 Figures = dict[str, Any]
@@ -102,6 +102,24 @@ def run_tiles(households: int, pairs: int, seconds: float, connections: int, zoo
     }
 
 
+@main.command("audit")
+@click.option("--entries", default=200_000, help="Entries to verify.")
+@click.option("--reads", default=200_000, help="Reads to seal in a round.")
+@click.option("--rounds", default=5)
+@click.option("--pairs", default=5, help="Runs of appending, in turns.")
+@seconds
+@click.option("--connections", type=Numbers(), default="1,8")
+def run_audit(
+    entries: int, reads: int, rounds: int, pairs: int, seconds: float, connections: tuple[int, ...]
+) -> Figures:
+    """The audit chain: append, seal reads, verify; beside pgbench, and beside COPY and SHA-256 alone."""
+    return {
+        "audit": audit.run(
+            entries=entries, reads=reads, rounds=rounds, pairs=pairs, seconds=seconds, connections=connections
+        )
+    }
+
+
 main.add_command(geocoding)
 
 
@@ -110,7 +128,7 @@ main.add_command(geocoding)
 def run_all(context: click.Context) -> Figures:
     """All of them with their defaults, but for geocoding, which takes long and has a peer to install."""
     figures: Figures = {}
-    for command in (run_resolve, run_import, run_scale, run_servers, run_tiles):
+    for command in (run_resolve, run_import, run_scale, run_servers, run_tiles, run_audit):
         figures |= context.invoke(command)
     return figures
 

@@ -24,20 +24,30 @@ made_by_dev = pytest.mark.skipif(
 
 
 @pytest.fixture
-def port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        number: int = probe.getsockname()[1]
-    return number
+def ports() -> tuple[int, int]:
+    """Where the site and the practice eID are served."""
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        return one.getsockname()[1], other.getsockname()[1]
 
 
 @pytest.fixture
-def dev(tmp_path: Path, port: int) -> Iterator[Run]:
-    """Runs ``./dev`` with a state and a port of this test."""
+def port(ports: tuple[int, int]) -> int:
+    return ports[0]
+
+
+@pytest.fixture
+def dev(tmp_path: Path, ports: tuple[int, int]) -> Iterator[Run]:
+    """Runs ``./dev`` with a state and ports of this test."""
     private = {
         name: text
         for name, text in os.environ.items()
         if name not in {"DATABASE_URL", "REDIS_URL"} and not name.startswith("BKAPP_")
-    } | {"BKAPP_STATE": str(tmp_path / "state"), "BKAPP_PORT": str(port), "BKAPP_DEMO_HOUSEHOLDS": "20"}
+    } | {
+        "BKAPP_STATE": str(tmp_path / "state"),
+        "BKAPP_PORT": str(ports[0]),
+        "BKAPP_PRACTICE_PORT": str(ports[1]),
+        "BKAPP_DEMO_HOUSEHOLDS": "20",
+    }
 
     def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         # The pipes close only when nothing that was started holds them: `up -d | tee log` has to end.
@@ -78,6 +88,26 @@ def test_shellcheck_has_nothing_to_say() -> None:
         pytest.skip("shellcheck is not installed")
     found = subprocess.run(["shellcheck", "-x", "dev"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert found.stdout == ""
+
+
+@pytest.mark.parametrize(("needs", "found"), [("browser", "chromium "), ("browser peers", "chromium "), ("redis", "")])
+def test_a_browser_is_installed_for_tests_alone(tmp_path: Path, needs: str, found: str) -> None:
+    if "ubuntu" in Path("/etc/os-release").read_text():
+        pytest.skip("Ubuntu has no package of Chromium")
+    for program in ("grep", "python3"):
+        (tmp_path / program).symlink_to(shutil.which(program) or program)
+    (tmp_path / "redis-server").touch(mode=0o755)
+
+    told = subprocess.run(
+        ["/bin/sh", "-c", '. tools/dev/machine.sh; missing_packages "$1"', "sh", needs],
+        cwd=ROOT,
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert told.stdout == found
 
 
 def test_help_names_every_command(dev: Run) -> None:
@@ -136,6 +166,17 @@ def test_a_port_in_use_is_said_in_a_sentence(dev: Run, port: int) -> None:
 
 
 @made_by_dev
+def test_so_is_a_port_in_use_where_the_practice_eid_would_be(dev: Run, ports: tuple[int, int]) -> None:
+    with socket.create_server(("127.0.0.1", ports[1])):
+        refused = dev("up")
+
+    assert refused.returncode == 1
+    assert f"port {ports[1]} is in use by another program" in refused.stderr
+    assert "BKAPP_PRACTICE_PORT" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+@made_by_dev
 @pytest.mark.slow
 def test_up_serves_again_within_seconds_and_down_leaves_nothing(dev: Run, tmp_path: Path, port: int) -> None:
     first = dev("up", "-d")
@@ -144,7 +185,7 @@ def test_up_serves_again_within_seconds_and_down_leaves_nothing(dev: Run, tmp_pa
     assert dev("up", "-d").stdout.startswith(f"bkapp: http://localhost:{port} is already running")
     processes = [file.read_text() for file in (tmp_path / "state/run").glob("*.pid")]
     sockets = Path((tmp_path / "state/sockets").read_text().strip())
-    assert len(processes) == 3
+    assert len(processes) == 4
     assert all(is_running(process) for process in processes)
     assert dev("down").returncode == 0
 

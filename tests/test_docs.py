@@ -43,7 +43,16 @@ def test_every_setting_is_explained_with_default_example_and_secrecy() -> None:
     assert set(explained) == set(VARIABLES.values())
     assert all(len(cells) == 4 and all(cells) for cells in explained.values())
     secret = {name for name, cells in explained.items() if "yes" in cells[3]}
-    assert secret == {"DATABASE_URL", "REDIS_URL", "BKAPP_SIGNING_KEYS"}
+    assert secret == {
+        "DATABASE_URL",
+        "REDIS_URL",
+        "BKAPP_SIGNING_KEYS",
+        "BKAPP_DATA_KEYS",
+        "BKAPP_LOOKUP_KEY",
+        "BKAPP_EID_CLIENT_SECRET",
+        "BKAPP_EID_CLIENT_KEY",
+        "BKAPP_POPULATION_SECRET",
+    }
 
 
 def test_every_command_of_dev_is_named() -> None:

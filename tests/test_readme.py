@@ -47,8 +47,8 @@ def pattern(shown: str) -> str:
 @pytest.fixture
 def environment(own_database: str) -> dict[str, str]:
     """As ``./dev up`` sets it, on a database and a port of this test."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as probe, socket.create_server(("127.0.0.1", 0)) as another:
+        port, practice = probe.getsockname()[1], another.getsockname()[1]
     inherited = {
         name: text for name, text in os.environ.items() if name != "REDIS_URL" and not name.startswith("BKAPP")
     }
@@ -56,6 +56,7 @@ def environment(own_database: str) -> dict[str, str]:
         "DATABASE_URL": own_database,
         "BKAPP_DEMO": "1",
         "BKAPP_PORT": str(port),
+        "BKAPP_PRACTICE_PORT": str(practice),
         "BKAPP_BASE_URL": f"http://localhost:{port}",
         "PYTHONPATH": str(ROOT / "src"),
     }
@@ -65,23 +66,26 @@ def environment(own_database: str) -> dict[str, str]:
 def address(environment: dict[str, str], tmp_path: Path) -> Iterator[str]:
     """The address of a server with the demo of ``./dev up``."""
     bkapp = [sys.executable, "-m", "bkapp"]
-    subprocess.run([*bkapp, "demo", "seed", "--households", "500"], env=environment, check=True)
+    for made in (["seed", "--households", "500"], ["people"]):
+        subprocess.run([*bkapp, "demo", *made], env=environment, check=True)
     with (
         (tmp_path / "log").open("wb") as log,
         subprocess.Popen([*bkapp, "serve"], env=environment, stdout=log) as server,
+        subprocess.Popen([*bkapp, "practice"], env=environment, stdout=log) as practice,
     ):
-        port = int(environment["BKAPP_PORT"])
         end = time.monotonic() + 30
-        while time.monotonic() < end and server.poll() is None and not answers(port):
-            time.sleep(0.1)
+        for path, variable in (("/readyz", "BKAPP_PORT"), ("/healthz", "BKAPP_PRACTICE_PORT")):
+            while time.monotonic() < end and not answers(int(environment[variable]), path):
+                time.sleep(0.1)
         yield environment["BKAPP_BASE_URL"]
         server.terminate()
+        practice.terminate()
 
 
-def answers(port: int) -> bool:
+def answers(port: int, path: str) -> bool:
     connection = HTTPConnection("localhost", port, timeout=5)
     try:
-        connection.request("GET", "/readyz")
+        connection.request("GET", path)
         return connection.getresponse().status == 200
     except (OSError, HTTPException):
         return False

@@ -22,12 +22,17 @@ from bkapp.access.rules import Role
 from bkapp.address.commands import demo_seed, hamlets, households, osm, places, settle_after_boundaries
 from bkapp.address.file_commands import geocode_command
 from bkapp.address.operations import settle_units
+from bkapp.audit.commands import audit
 from bkapp.config import BadSetting, Settings, load_settings
 from bkapp.db import open_engine, sessions_of
 from bkapp.errors import DomainError
 from bkapp.http import today
+from bkapp.identity.commands import data_key, grants, reseal
 from bkapp.logs import set_up_logs
 from bkapp.migrate import migrate as run_migrations
+from bkapp.practice.commands import demo_people
+from bkapp.privacy.commands import privacy
+from bkapp.privacy.operations import SEALED as PRIVACY_SEALED
 from bkapp.units import operations as units_operations
 from bkapp.units import queries as units
 from bkapp.units.commands import boundaries
@@ -90,6 +95,19 @@ def serve() -> None:
     serve_factory(config)
 
 
+@main.command()
+def practice() -> None:
+    """Serve the practice eID and population register: made-up people, for demo and training."""
+    config = settings()
+    set_up_logs(config.log_level)
+    if not config.demo:
+        click.echo("bkapp: BKAPP_DEMO is not 1: the practice servers sign anybody in as anybody.", err=True)
+        raise SystemExit(2)
+    serve_factory(
+        msgspec.structs.replace(config, port=config.practice_port, web_workers=1), "bkapp.practice.server:asgi"
+    )
+
+
 def serve_factory(config: Settings, factory: str = "bkapp.cli:application") -> None:
     """Serve what a factory makes; the benchmarks serve their peers through here too."""
     from granian import Granian  # noqa: PLC0415  (only this command needs it)
@@ -143,7 +161,7 @@ def listen(host: str, port: int) -> socket.socket:
 @main.command()
 def worker() -> None:
     """Work off background jobs."""
-    from bkapp.address import tasks  # noqa: F401, PLC0415  (tasks are known once their module is)
+    import bkapp.tasks  # noqa: F401, PLC0415  (tasks are known once their module is)
     from bkapp.jobs import open_jobs  # noqa: PLC0415
 
     config = settings()
@@ -223,6 +241,13 @@ def signing_key(kid: str) -> None:
     click.echo(f"{kid}:{seed}")
 
 
+keys.add_command(data_key)
+keys.add_command(reseal(also=PRIVACY_SEALED))
+main.add_command(grants)
+main.add_command(audit)
+main.add_command(privacy)
+
+
 @main.group("import")
 def imports() -> None:
     """Take data from files."""
@@ -244,6 +269,7 @@ def demo() -> None:
 
 
 demo.add_command(demo_seed)
+demo.add_command(demo_people)
 
 
 @main.command("settings")

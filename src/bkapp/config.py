@@ -15,6 +15,13 @@ DEMO_SEED = b"bkapp demo, signs nothing real!!"
 DEMO_SIGNING_KEYS = "demo:" + base64.urlsafe_b64encode(DEMO_SEED).decode().rstrip("=")
 
 
+# The same for personal data: what the demo seals with these, anybody can open.
+DEMO_DATA_KEY = b"bkapp demo, seals nothing real!!"
+DEMO_DATA_KEYS = "demo:" + base64.urlsafe_b64encode(DEMO_DATA_KEY).decode().rstrip("=")
+DEMO_LOOKUP_KEY = base64.urlsafe_b64encode(b"bkapp demo, finds nobody real!!!").decode().rstrip("=")
+DEMO_CLIENT_KEY = "demo:" + base64.urlsafe_b64encode(b"bkapp demo, is no real client!!!").decode().rstrip("=")
+
+
 class BadSetting(ValueError):
     """A setting is missing or wrong.  The sentence names the variable and never repeats a secret."""
 
@@ -27,6 +34,20 @@ class Settings(Struct, frozen=True, kw_only=True):
     demo: bool
     base_url: str
     signing_keys: str
+    data_keys: str
+    lookup_key: str
+    eid_issuer: str
+    eid_client_id: str
+    eid_client_secret: str
+    eid_client_key: str
+    eid_algorithms: tuple[str, ...]
+    eid_scope: str
+    eid_acr: str
+    population_url: str
+    population_client: str
+    population_secret: str
+    native_redirects: tuple[str, ...]
+    practice_port: int
     host: str
     port: int
     web_workers: int
@@ -45,6 +66,20 @@ VARIABLES: dict[str, str] = {
     "demo": "BKAPP_DEMO",
     "base_url": "BKAPP_BASE_URL",
     "signing_keys": "BKAPP_SIGNING_KEYS",
+    "data_keys": "BKAPP_DATA_KEYS",
+    "lookup_key": "BKAPP_LOOKUP_KEY",
+    "eid_issuer": "BKAPP_EID_ISSUER",
+    "eid_client_id": "BKAPP_EID_CLIENT_ID",
+    "eid_client_secret": "BKAPP_EID_CLIENT_SECRET",
+    "eid_client_key": "BKAPP_EID_CLIENT_KEY",
+    "eid_algorithms": "BKAPP_EID_ALGORITHMS",
+    "eid_scope": "BKAPP_EID_SCOPE",
+    "eid_acr": "BKAPP_EID_ACR",
+    "population_url": "BKAPP_POPULATION_URL",
+    "population_client": "BKAPP_POPULATION_CLIENT",
+    "population_secret": "BKAPP_POPULATION_SECRET",
+    "native_redirects": "BKAPP_NATIVE_REDIRECTS",
+    "practice_port": "BKAPP_PRACTICE_PORT",
     "host": "BKAPP_HOST",
     "port": "BKAPP_PORT",
     "web_workers": "BKAPP_WEB_WORKERS",
@@ -62,12 +97,31 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     """Read the settings; raise :class:`BadSetting` with one sentence at the first wrong one."""
     demo = _flag(environ, "BKAPP_DEMO", default=False)
     port = _number(environ, "BKAPP_PORT", 8000, least=1, most=65535)
+    practice_port = _number(environ, "BKAPP_PRACTICE_PORT", min(port + 1, 65535), least=1, most=65535)
+    practice = f"http://localhost:{practice_port}" if demo else ""
+    issuer = _peer(environ, "BKAPP_EID_ISSUER", f"{practice}/eid" if demo else "", demo=demo)
     return Settings(
         database_url=_address(environ, "DATABASE_URL", {"postgres", "postgresql", "postgresql+psycopg"}),
         redis_url=_address(environ, "REDIS_URL", {"redis", "rediss", "unix"}) if environ.get("REDIS_URL") else None,
         demo=demo,
-        base_url=_base_url(environ, f"http://localhost:{port}" if demo else None),
+        base_url=_base_url(environ, f"http://localhost:{port}" if demo else None, secure=bool(issuer) and not demo),
         signing_keys=_signing_keys(environ, demo=demo),
+        data_keys=_keys(environ, "BKAPP_DATA_KEYS", DEMO_DATA_KEYS if demo else "", needed=bool(issuer), demo=demo),
+        lookup_key=_lookup_key(environ, needed=bool(issuer), demo=demo),
+        eid_issuer=issuer,
+        eid_client_id=environ.get("BKAPP_EID_CLIENT_ID", "").strip() or "bkapp",
+        eid_client_secret=environ.get("BKAPP_EID_CLIENT_SECRET", "").strip(),
+        eid_client_key=_keys(environ, "BKAPP_EID_CLIENT_KEY", DEMO_CLIENT_KEY if demo else "", needed=False, demo=demo),
+        eid_algorithms=_algorithms(environ, "BKAPP_EID_ALGORITHMS"),
+        eid_scope=environ.get("BKAPP_EID_SCOPE", "").strip() or "openid profile",
+        eid_acr=environ.get("BKAPP_EID_ACR", "").strip(),
+        population_url=_peer(environ, "BKAPP_POPULATION_URL", f"{practice}/dan-cu" if demo else "", demo=demo).rstrip(
+            "/"
+        ),
+        population_client=environ.get("BKAPP_POPULATION_CLIENT", "").strip() or "bkapp",
+        population_secret=environ.get("BKAPP_POPULATION_SECRET", "").strip() or ("practice" if demo else ""),
+        native_redirects=_redirects(environ, "BKAPP_NATIVE_REDIRECTS", ("bkapp://signed-in",) if demo else ()),
+        practice_port=practice_port,
         host=environ.get("BKAPP_HOST") or "::",
         port=port,
         web_workers=_number(environ, "BKAPP_WEB_WORKERS", 1, least=1, most=64),
@@ -121,17 +175,21 @@ def _address(environ: Mapping[str, str], name: str, schemes: set[str]) -> str:
     return text
 
 
-def _base_url(environ: Mapping[str, str], default: str | None) -> str:
+def _base_url(environ: Mapping[str, str], default: str | None, *, secure: bool) -> str:
     text = environ.get("BKAPP_BASE_URL", "").strip().rstrip("/") or default
     if not text:
         raise BadSetting("BKAPP_BASE_URL is not set: it is the public address that plates carry, such as https://….")
     try:
         parts = urlsplit(text)
         wrong = parts.scheme not in {"http", "https"} or not parts.hostname or bool(parts.query or parts.fragment)
+        wrong = wrong or parts.port == 0
     except ValueError:
         wrong = True
     if wrong:
         raise BadSetting(f"BKAPP_BASE_URL must be a web address such as https://bkapp.example, not {text!r}.")
+    if secure and parts.scheme != "https":
+        # Browsers keep our cookie for https alone, so nobody would stay signed in.
+        raise BadSetting(f"BKAPP_BASE_URL must begin with https:// where people sign in, not {text!r}.")
     return text
 
 
@@ -162,6 +220,81 @@ def _signing_keys(environ: Mapping[str, str], *, demo: bool) -> str:
         if not demo and raw == DEMO_SEED:
             raise BadSetting(f"{name} holds the published demo key, which signs nothing outside demo mode.")
     return text
+
+
+def _keys(environ: Mapping[str, str], name: str, default: str, *, needed: bool, demo: bool) -> str:
+    """``kid:key`` pairs with commas between; keys are 32 bytes in base64url."""
+    text = environ.get(name, "").strip() or default
+    if not text and needed:
+        raise BadSetting(f"{name} is not set: make one with `bkapp keys data` (it is needed where people sign in).")
+    kids: set[str] = set()
+    for entry in filter(None, text.split(",")):
+        kid, _, key = entry.strip().partition(":")
+        raw = _raw_key(key)
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,16}", kid) or len(raw) != 32:
+            raise BadSetting(f"{name} must be kid:key pairs with commas between, keys of 32 bytes in base64url.")
+        if kid in kids:
+            raise BadSetting(f"{name} uses the id {kid!r} twice.")
+        kids.add(kid)
+        if not demo and raw.startswith(b"bkapp demo, "):
+            raise BadSetting(f"{name} holds a published demo key, which keeps nothing outside demo mode.")
+    return text
+
+
+def _lookup_key(environ: Mapping[str, str], *, needed: bool, demo: bool) -> str:
+    name = "BKAPP_LOOKUP_KEY"
+    text = environ.get(name, "").strip() or (DEMO_LOOKUP_KEY if demo else "")
+    if not text and not needed:
+        return ""
+    raw = _raw_key(text)
+    if len(raw) != 32:
+        raise BadSetting(f"{name} must be 32 bytes in base64url: make one with `bkapp keys data`.")
+    if not demo and raw.startswith(b"bkapp demo, "):
+        raise BadSetting(f"{name} is the published demo key, which hides nothing outside demo mode.")
+    return text
+
+
+def _raw_key(text: str) -> bytes:
+    try:
+        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except (binascii.Error, ValueError):
+        return b""
+
+
+def _peer(environ: Mapping[str, str], name: str, default: str, *, demo: bool) -> str:
+    """The address of somebody else's server, as it writes it; empty where there is none.  Outside the demo https."""
+    text = environ.get(name, "").strip() or default
+    if not text:
+        return ""
+    try:
+        parts = urlsplit(text)
+        wrong = parts.scheme not in {"http", "https"} or not parts.hostname or bool(parts.query or parts.fragment)
+    except ValueError:
+        wrong = True
+    if wrong or (not demo and parts.scheme != "https"):
+        raise BadSetting(f"{name} must be a web address with https, not {text!r}.")
+    return text
+
+
+SIGNING_ALGORITHMS = ("ES256", "PS256", "EdDSA", "RS256", "ES384", "ES512", "PS384", "PS512", "RS384", "RS512")
+
+
+def _algorithms(environ: Mapping[str, str], name: str) -> tuple[str, ...]:
+    text = environ.get(name, "").strip() or "ES256,PS256,EdDSA,RS256"
+    found = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not found or set(found) - set(SIGNING_ALGORITHMS):
+        raise BadSetting(f"{name} must list algorithms of {', '.join(SIGNING_ALGORITHMS)}.")
+    return found
+
+
+def _redirects(environ: Mapping[str, str], name: str, default: tuple[str, ...]) -> tuple[str, ...]:
+    """Where native apps may be called back: schemes of their own, or https links that they claim (RFC 8252 §7)."""
+    found = tuple(part.strip() for part in environ.get(name, "").split(",") if part.strip()) or default
+    for redirect in found:
+        scheme, _, rest = redirect.partition(":")
+        if scheme in {"http", "javascript", "data", "file", "vbscript"} or not scheme or not rest or "#" in redirect:
+            raise BadSetting(f"{name} must list addresses such as bkapp://signed-in or https://…, not {redirect!r}.")
+    return found
 
 
 def _rate(environ: Mapping[str, str], name: str, default: str) -> str:

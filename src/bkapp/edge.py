@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from random import getrandbits
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 import structlog
@@ -41,11 +42,15 @@ DOCUMENTATION_CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+# The one page with a script: it asks the telephone where it is, if its holder says so.
+LOCATING = "/toi/ho-gia-dinh/dia-chi"
+LOCATING_CSP = f"{CSP}; script-src 'self'"
 _HEADERS = {
     "Content-Security-Policy": CSP,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
+    # Other sites are told nothing; our own must be, or browsers send forms with "Origin: null".
+    "Referrer-Policy": "same-origin",
     "Permissions-Policy": "geolocation=(self), camera=(self), microphone=(self)",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -71,11 +76,18 @@ class Edge:
 
     def __init__(self, inner: ASGIApp, settings: Settings) -> None:
         self._inner = inner
-        headers = [(name.lower().encode(), value.encode()) for name, value in _HEADERS.items()]
+        # Browsers hold redirects after a form to the same rule, and signing out ends at the identity provider.
+        forms = f"form-action 'self' {origin_of(settings.eid_issuer)}" if settings.eid_issuer else "form-action 'self'"
+        policy, locating = (text.replace("form-action 'self'", forms) for text in (CSP, LOCATING_CSP))
+        own = {**_HEADERS, "Content-Security-Policy": policy}
+        headers = [(name.lower().encode(), value.encode()) for name, value in own.items()]
         if settings.base_url.startswith("https://"):
             headers.append((b"strict-transport-security", b"max-age=31536000; includeSubDomains"))
         self._headers = headers
-        self._documentation_headers = [(b"content-security-policy", DOCUMENTATION_CSP.encode()), *headers[1:]]
+        self._of_page = {
+            DOCUMENTATION: [(b"content-security-policy", DOCUMENTATION_CSP.encode()), *headers[1:]],
+            LOCATING: [(b"content-security-policy", locating.encode()), *headers[1:]],
+        }
         self._names = frozenset(name for name, _ in headers)
         self._proxies = settings.trusted_proxies
         self._limiter = Limiter(settings.rate_limit, settings.redis_url)
@@ -107,7 +119,7 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = self._headers_of(message.get("headers", ()), request_id, scope["path"])
+                message["headers"] = self._headers_of(message.get("headers", ()), request_id, scope)
             elif head and message["type"] == "http.response.body":
                 if message.get("more_body"):
                     return
@@ -134,20 +146,24 @@ class Edge:
             )
 
     def _headers_of(
-        self, given: Iterable[tuple[bytes, bytes]], request_id: str, path: str
+        self, given: Iterable[tuple[bytes, bytes]], request_id: str, scope: Scope
     ) -> list[tuple[bytes, bytes]]:
         """An answer's headers with ours behind them; one that the application gave stands."""
-        common = self._documentation_headers if path == DOCUMENTATION else self._headers
+        path: str = scope["path"]
+        common = self._of_page.get(path, self._headers)
         headers = [*given]
         if path.startswith(TILES):
             # The rules for other origins overwrite Vary, and a cache must not give an officer anybody's map.
             headers = [header for header in headers if header[0] != b"vary"]
-            headers.append((b"vary", b"Accept-Encoding, Authorization, Origin"))
+            headers.append((b"vary", b"Accept-Encoding, Authorization, Cookie, Origin"))
         present = {name for name, _ in headers}
         if self._names.isdisjoint(present):
             headers += common
         else:
             headers += [header for header in common if header[0] not in present]
+        if scope.get("user") is not None and b"cache-control" not in present:
+            # Who is known may see more than others, and caches may keep what a cookie brought, unless they are told.
+            headers.append((b"cache-control", b"no-store"))
         headers.append((b"x-request-id", request_id.encode()))
         return headers
 
@@ -158,6 +174,15 @@ class Edge:
             known = method if method in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} else "other"
             observe = self._timers[key] = REQUESTS.labels(known, route, str(status)).observe
         observe(seconds)
+
+
+def origin_of(url: str) -> str:
+    """The origin of a web address as browsers write it (RFC 6454 §6.2): without a path, and a port only where it says
+    something."""
+    parts = urlsplit(url.lower())
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    usual = {"http": 80, "https": 443}.get(parts.scheme)
+    return f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port not in {None, usual} else "")
 
 
 def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:

@@ -5,10 +5,12 @@ with ``async with sessions.begin()``.  Nothing else in bkapp commits.
 """
 
 import hashlib
+import hmac
 import re
 from collections.abc import AsyncIterator, Mapping
 from datetime import date, datetime
 from typing import Annotated, Any, cast
+from urllib.parse import parse_qs
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -53,9 +55,11 @@ from bkapp.errors import (
 HANOI = ZoneInfo("Asia/Ho_Chi_Minh")
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 PROBLEM = "application/problem+json"
-# For OpenAPI: a route that needs a key, and one that tells more to who has one.
-KEYED: list[dict[str, list[str]]] = [{"key": []}]
-MAYBE_KEYED: list[dict[str, list[str]]] = [{}, {"key": []}]
+# For OpenAPI: a route for who has signed in (with a browser or an app), one for offices (with a key, too), and one that
+# tells more to either.
+SIGNED_IN: list[dict[str, list[str]]] = [{"session": []}, {"token": []}]
+KEYED: list[dict[str, list[str]]] = [{"key": []}, *SIGNED_IN]
+MAYBE_KEYED: list[dict[str, list[str]]] = [{}, *KEYED]
 
 Transaction = NamedDependency[AsyncSession]
 Reading = NamedDependency[AsyncSession]
@@ -140,7 +144,7 @@ def refuse(request: Request, error: DomainError) -> Response:
     if wait is not None:
         headers["Retry-After"] = str(wait)
     if error.status == 401:
-        headers["WWW-Authenticate"] = 'Bearer realm="bkapp"'
+        headers["WWW-Authenticate"] = str(error.facts.get("authenticate", 'Bearer realm="bkapp"'))
     allow = error.facts.get("allow")
     if allow:
         headers["Allow"] = str(allow)
@@ -319,18 +323,24 @@ class UnitOfWork:
 
     Keys follow the IETF draft "The Idempotency-Key HTTP Header Field".  A route
     that changes nothing (a POST only because of its size) says so with
-    ``opt={"reads_only": True}``.
+    ``opt={"reads_only": True}``; one whose flow opens transactions of its own
+    around an outside call, and is safe to repeat, with ``opt={"flow": True}``.
+    One that a page without scripts sends says ``opt={"form": True}``: its key is
+    the field ``idempotency_key``.
     """
 
-    def __init__(self, sessions: Sessions) -> None:
+    def __init__(self, sessions: Sessions, secret: bytes = b"") -> None:
+        """``secret`` keys the fingerprints of bodies: a body may be a telephone number, and those can be tried."""
         self._sessions = sessions
+        self._secret = secret
 
     def __call__(self, app: ASGIApp) -> ASGIApp:
         async def unit_of_work(scope: Scope, receive: Receive, send: Send) -> None:
             http = cast(HTTPScope, scope)
-            if http["method"] in SAFE_METHODS or http["route_handler"].opt.get("reads_only"):
+            opt = http["route_handler"].opt
+            if http["method"] in SAFE_METHODS or opt.get("reads_only") or opt.get("flow"):
                 await app(scope, receive, send)
-            elif http.get("user") is None and not http["route_handler"].opt.get("open"):
+            elif http.get("user") is None and not opt.get("open"):
                 # Nobody is signed in and the route is not open: its guard is about to refuse.
                 await app(scope, receive, send)
             else:
@@ -342,6 +352,9 @@ class UnitOfWork:
         http = cast(HTTPScope, scope)
         request = Request[Any, Any, Any](scope, receive, send)
         key = request.headers.get("idempotency-key", "")
+        if not key and http["route_handler"].opt.get("form"):
+            # A page without scripts sends its key as a field.
+            key = parse_qs(await _form_of(request)).get("idempotency_key", [""])[0]
         if not re.fullmatch(r"[\x21-\x7e]{1,255}", key):
             raise KeyMissing("Send an Idempotency-Key header of 1 to 255 visible ASCII characters with every POST.")
         caller = str(getattr(scope.get("user"), "id", "open"))
@@ -350,9 +363,8 @@ class UnitOfWork:
         if boundary:
             # Programs draw another one each time they send the same form.
             body = body.replace(b"--" + boundary, b"")
-        fingerprint = hashlib.sha256(
-            b"\0".join([http["method"].encode(), http["path"].encode(), http["query_string"], body])
-        ).digest()
+        asked = b"\0".join([http["method"].encode(), http["path"].encode(), http["query_string"], body])
+        fingerprint = hmac.digest(self._secret, asked, "sha256")
         messages: list[Message] = []
 
         async def keep(message: Message) -> None:
@@ -373,7 +385,15 @@ class UnitOfWork:
         elif stored.fingerprint != fingerprint:
             raise KeyReused("This Idempotency-Key was used for another request.")
         else:
+            # An answer that was kept is told to nobody who may not ask any more: an office may have ended meanwhile.
+            await http["route_handler"].authorize_connection(request)
             await _replay(send, stored)
+
+
+async def _form_of(request: Request) -> str:
+    if request.content_type[0] != "application/x-www-form-urlencoded":
+        return ""
+    return (await request.body()).decode("latin-1")
 
 
 async def _claim(session: AsyncSession, caller: str, key: str) -> IdempotencyRecord | None:
@@ -397,7 +417,9 @@ async def _settle(session: AsyncSession, work: Any, messages: list[Message], rec
         await work.commit()
     else:
         await work.rollback()
-    if status >= 500 or status in _NOT_KEPT:
+    # A refused form is shown again with what was typed and who typed it, which is nobody's to keep.
+    shown_again = status >= 400 and dict(start["headers"]).get(b"content-type", b"").startswith(b"text/html")
+    if status >= 500 or status in _NOT_KEPT or shown_again:
         return
     record.status = status
     record.headers = {name.decode(): value.decode() for name, value in start["headers"] if name in _KEPT_HEADERS}

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bkapp.access import operations
@@ -17,6 +17,7 @@ from bkapp.access.queries import KEYS, RECORD_READS
 from bkapp.access.rules import Role, matches, new_key, split
 from bkapp.cli import main
 from bkapp.db import Lookup, Lookups, Sessions, lookup_through, open_engine, sessions_of
+from bkapp.edge import origin_of
 from bkapp.errors import Invalid, NotFound, Unauthenticated
 from bkapp.http import today
 from bkapp.units import queries as units
@@ -26,6 +27,20 @@ from tests import make
 @pytest.fixture
 def keys(sessions: Sessions) -> Lookup:
     return lookup_through(sessions, KEYS)
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://Bkapp.Example/app", "https://bkapp.example"),
+        ("https://bkapp.example:443", "https://bkapp.example"),
+        ("http://bkapp.example:80/", "http://bkapp.example"),
+        ("http://localhost:8000", "http://localhost:8000"),
+        ("https://[2001:DB8::1]:8443", "https://[2001:db8::1]:8443"),
+    ],
+)
+def test_an_origin_is_what_browsers_say_it_is(url: str, origin: str) -> None:
+    assert origin_of(url) == origin
 
 
 @given(st.text())
@@ -112,7 +127,7 @@ async def test_reads_recorded_together_are_all_kept(own_database: str) -> None:
         operations.record_reads(records, caller, subjects=[], what="nothing", request_id="none"),
     )
     async with sessions() as session:
-        kept = (await session.execute(select(DataRead.key_id, DataRead.subject, DataRead.what))).all()
+        kept = (await session.execute(select(DataRead.reader, DataRead.subject, DataRead.what))).all()
     await keys.close()
     await records.close()
     await engine.dispose()
@@ -122,9 +137,10 @@ async def test_reads_recorded_together_are_all_kept(own_database: str) -> None:
 
 async def test_a_read_that_cannot_be_recorded_is_an_error(own_database: str) -> None:
     records = Lookups(own_database, RECORD_READS)
-    nobody = operations.Caller(id="nobody", role=Role.MONITOR, unit_ids=None)
-    with pytest.raises(IntegrityError):
-        await operations.record_reads(records, nobody, subjects=["BK"], what="w", request_id="r")
+    caller = operations.Caller(id="somebody", role=Role.MONITOR, unit_ids=None)
+    with pytest.raises(DBAPIError):
+        await operations.record_reads(records, caller, subjects=["BK"], what="no text holds \0", request_id="r")
+    await operations.record_reads(records, caller, subjects=["BK"], what="w", request_id="r")
     await records.close()
 
 

@@ -463,7 +463,7 @@ class TestPrivacy:
         assert "exact" not in stranger.json()
         assert officer.json()["exact"]["household"]
         reads = (await session.scalars(select(DataRead))).all()
-        assert [(read.subject, read.key_id) for read in reads] == [(made.code, here.split("_")[1])]
+        assert [(read.subject, read.reader) for read in reads] == [(made.code, here.split("_")[1])]
 
     async def test_a_bad_key_is_refused_even_on_a_public_route(self, client: AsyncClient) -> None:
         answer = await client.get(f"{ADDRESSES}/482719346", headers={"Authorization": "Bearer bk_no"})
@@ -591,3 +591,24 @@ class TestPages:
             "/static/style.css",
         ):
             assert (await client.get(path)).status_code == 200, path
+
+
+async def test_the_feed_records_each_address_whose_exact_data_were_seen(
+    client: AsyncClient, session: AsyncSession
+) -> None:
+    here = await make.an_address(session)
+    there = await make.an_address(session, unit="02083")
+    officer, monitor = await make.a_key(session, unit=make.COMMUNE), await make.a_key(session, role=Role.MONITOR)
+    partner = await make.a_key(session, role=Role.PARTNER)
+    await session.commit()
+    for key in (officer, monitor, partner):
+        page = await client.get("/api/v1/address-events", headers=make.auth(key))
+        assert page.status_code == 200
+    lines = {**make.auth(officer), "Accept": "application/x-ndjson"}
+    assert (await client.get("/api/v1/address-events", headers=lines)).status_code == 200
+    await client.get("/api/v1/address-events")
+
+    reads = await session.execute(select(DataRead.reader, DataRead.subject))
+    mine, all_of_them = officer.split("_")[1], monitor.split("_")[1]
+    wanted = [(mine, here.code), (mine, here.code), (all_of_them, here.code), (all_of_them, there.code)]
+    assert sorted(map(tuple, reads)) == sorted(wanted)

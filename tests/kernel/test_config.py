@@ -6,12 +6,25 @@ import pytest
 from click.testing import CliRunner
 
 from bkapp.cli import listen, main
-from bkapp.config import DEMO_SIGNING_KEYS, VARIABLES, BadSetting, Settings, describe, load_settings
+from bkapp.config import (
+    DEMO_CLIENT_KEY,
+    DEMO_DATA_KEYS,
+    DEMO_LOOKUP_KEY,
+    DEMO_SIGNING_KEYS,
+    VARIABLES,
+    BadSetting,
+    Settings,
+    describe,
+    load_settings,
+)
 
 GOOD = {
     "DATABASE_URL": "postgresql://bkapp:s3cret@db/bkapp",
     "BKAPP_BASE_URL": "https://bkapp.example",
     "BKAPP_SIGNING_KEYS": "k1:" + "A" * 43,
+    "BKAPP_EID_ISSUER": "https://eid.example",
+    "BKAPP_DATA_KEYS": "d1:" + "B" * 42 + "A",
+    "BKAPP_LOOKUP_KEY": "C" * 42 + "A",
 }
 
 
@@ -36,12 +49,33 @@ def test_every_field_has_a_variable() -> None:
         ("BKAPP_BASE_URL", ""),
         ("BKAPP_BASE_URL", "bkapp.example"),
         ("BKAPP_BASE_URL", "https://[::bad"),
+        ("BKAPP_BASE_URL", "https://bkapp.example:port"),
+        ("BKAPP_BASE_URL", "http://bkapp.example"),
         ("BKAPP_SIGNING_KEYS", ""),
         ("BKAPP_SIGNING_KEYS", "k1:short"),
         ("BKAPP_SIGNING_KEYS", DEMO_SIGNING_KEYS),
         ("BKAPP_SIGNING_KEYS", "other" + DEMO_SIGNING_KEYS[4:]),
         ("BKAPP_SIGNING_KEYS", "a-kid-of-more-than-16:" + "A" * 43),
         ("BKAPP_SIGNING_KEYS", f"k:{'A' * 43},k:{'B' * 42}A"),
+        ("BKAPP_DATA_KEYS", ""),
+        ("BKAPP_DATA_KEYS", "k1:short"),
+        ("BKAPP_DATA_KEYS", DEMO_DATA_KEYS),
+        ("BKAPP_DATA_KEYS", f"k:{'A' * 43},k:{'B' * 42}A"),
+        ("BKAPP_LOOKUP_KEY", ""),
+        ("BKAPP_LOOKUP_KEY", "short"),
+        ("BKAPP_LOOKUP_KEY", DEMO_LOOKUP_KEY),
+        ("BKAPP_EID_ISSUER", "http://eid.example"),
+        ("BKAPP_EID_ISSUER", "https://[::bad"),
+        ("BKAPP_EID_ISSUER", "https://eid.example/?a=b"),
+        ("BKAPP_EID_CLIENT_KEY", "k1:short"),
+        ("BKAPP_EID_CLIENT_KEY", DEMO_CLIENT_KEY),
+        ("BKAPP_EID_ALGORITHMS", "none"),
+        ("BKAPP_EID_ALGORITHMS", "HS256"),
+        ("BKAPP_POPULATION_URL", "http://dan-cu.example"),
+        ("BKAPP_NATIVE_REDIRECTS", "http://app.example"),
+        ("BKAPP_NATIVE_REDIRECTS", "javascript:alert(1)"),
+        ("BKAPP_NATIVE_REDIRECTS", "https://app.example/#x"),
+        ("BKAPP_PRACTICE_PORT", "0"),
         ("BKAPP_PORT", "0"),
         ("BKAPP_PORT", "eighty"),
         ("BKAPP_PORT", "٨٠٠٠"),
@@ -60,7 +94,8 @@ def test_a_wrong_setting_is_named_and_secrets_are_not_repeated(name: str, value:
     with pytest.raises(BadSetting, match=name) as caught:
         load_settings({**GOOD, name: value})
     assert "s3cret" not in str(caught.value)
-    assert not (name == "BKAPP_SIGNING_KEYS" and value and value in str(caught.value))
+    secret = name.endswith(("_KEYS", "_KEY"))
+    assert not (secret and value and value in str(caught.value))
 
 
 def test_the_demo_has_a_key_of_its_own_and_production_none() -> None:
@@ -68,7 +103,9 @@ def test_the_demo_has_a_key_of_its_own_and_production_none() -> None:
 
 
 def test_what_is_logged_of_the_settings_is_no_secret() -> None:
-    assert not {"database_url", "redis_url", "signing_keys"} & set(describe(load_settings(GOOD)))
+    secret = {name for name in VARIABLES if name.endswith(("_url", "_keys", "_key", "_secret"))} - {"base_url"}
+    assert len(secret) == 9
+    assert not secret & set(describe(load_settings(GOOD)))
 
 
 def test_a_command_stops_with_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,7 @@ class TestEdge:
             assert re.fullmatch(r"[0-9a-f]{16}", answer.headers["x-request-id"]), path
             assert answer.headers["x-content-type-options"] == "nosniff"
             assert "default-src 'none'" in answer.headers["content-security-policy"]
-            assert answer.headers["referrer-policy"] == "no-referrer"
+            assert answer.headers["referrer-policy"] == "same-origin"
 
     async def test_only_the_documentation_may_run_scripts_and_only_ours(self, client: AsyncClient) -> None:
         documentation = (await client.get("/schema")).headers["content-security-policy"]

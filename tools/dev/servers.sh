@@ -150,7 +150,7 @@ with_database() {
 stop_all_unless_used() { alive api || stop_all; }
 
 stop_all() {
-    stop api worker redis
+    stop api worker practice redis
     if [ -e "$STATE/place" ]; then
         find_data
         stop_postgres "$DATA"

@@ -30,7 +30,7 @@ class DataRead(Table):
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     read_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    key_id: Mapped[str] = mapped_column(ForeignKey("api_key.id"))
+    reader: Mapped[str]  # the id of a key or of a person
     subject: Mapped[str]
     what: Mapped[str]
     request_id: Mapped[str]

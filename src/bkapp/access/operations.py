@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from uuid import UUID
 
 import msgspec
 from msgspec import Struct
@@ -13,15 +14,32 @@ from bkapp.db import Lookup, look_all_up
 from bkapp.errors import Forbidden, Invalid, NotFound, Unauthenticated
 
 
-class Caller(Struct, frozen=True):
-    """Who is asking.  ``unit_ids`` is None for a role that reaches everywhere."""
+class Caller(Struct, frozen=True, kw_only=True):
+    """Who is asking: a key, or a person who has signed in (``person`` is their id).
+
+    ``unit_ids`` is None for a role that reaches everywhere.  ``homes`` are the codes of a person's own addresses.
+    ``level`` (identity assurance, 0 to 3), ``acr`` and ``authenticated_at`` tell how they signed in, ``sign_in`` on
+    which device, and ``by_cookie`` whether a browser sent this by itself.
+    """
 
     id: str
     role: Role
     unit_ids: frozenset[int] | None
+    person: UUID | None = None
+    sign_in: UUID | None = None
+    homes: frozenset[str] = frozenset()
+    level: int = 0
+    acr: str | None = None
+    authenticated_at: datetime | None = None
+    by_cookie: bool = False
 
     def reaches(self, unit_id: int) -> bool:
+        """Whether the caller may see and work with the homes of a unit."""
         return self.unit_ids is None or unit_id in self.unit_ids
+
+    def sees(self, unit_id: int, code: str) -> bool:
+        """Whether the caller may see a home exactly: they reach its unit, or live there."""
+        return self.reaches(unit_id) or code in self.homes
 
 
 class OutsideScope(Forbidden):
@@ -70,6 +88,8 @@ async def identify(keys: Lookup, text: str) -> Caller:
         raise refusal
     if revoked_at is not None or (expires_at is not None and expires_at <= datetime.now(UTC)):
         raise refusal
+    if Role(role) is Role.PARTNER:
+        scope = ()
     return Caller(id=public_id, role=Role(role), unit_ids=None if scope is None else frozenset(scope))
 
 
@@ -81,7 +101,7 @@ def require_reach(caller: Caller, unit_id: int) -> None:
 
 async def record_read(session: AsyncSession, caller: Caller, *, subject: str, what: str, request_id: str) -> None:
     """Record that a caller read what is not public about a subject."""
-    session.add(DataRead(key_id=caller.id, subject=subject, what=what, request_id=request_id))
+    session.add(DataRead(reader=caller.id, subject=subject, what=what, request_id=request_id))
     await session.flush()
 
 

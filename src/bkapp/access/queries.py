@@ -8,8 +8,8 @@ SELECT k.key, a.secret_hash, a.role, a.expires_at, a.revoked_at,
     CASE WHEN a.unit_id IS NOT NULL THEN ARRAY({SCOPE.format(unit_id="a.unit_id")}) END
 FROM unnest(%s::text[]) AS k(key) JOIN api_key a ON a.id = k.key"""
 
-# Records reads, each written as a JSON array of key id, subject, what and request id.
+# Records reads, each written as a JSON array of reader, subject, what and request id.
 RECORD_READS = """
-INSERT INTO data_read (key_id, subject, what, request_id)
+INSERT INTO data_read (reader, subject, what, request_id)
 SELECT r.row->>0, r.row->>1, r.row->>2, r.row->>3 FROM unnest(%s::text[]) AS k(key), CAST(k.key AS jsonb) AS r(row)
 RETURNING request_id"""

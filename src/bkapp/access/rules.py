@@ -15,11 +15,17 @@ _FORM = re.compile(r"bk_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 
 
 class Role(StrEnum):
-    """What a key is for."""
+    """What a key, or a person who has signed in, may do."""
 
     OFFICER = "officer"  # commune or district officer: reads and changes addresses of its unit
     MONITOR = "monitor"  # provincial IT monitoring: reads everything, changes nothing
-    ADMIN = "admin"  # the province's registrar: everything, everywhere
+    PARTNER = "partner"  # a bank or payment partner: its own routes and what is public
+    CITIZEN = "citizen"  # a person who has signed in and holds no office: their own data
+    ADMIN = "admin"  # the province's registrar and data officer: everything, everywhere
+
+
+OFFICES = frozenset({Role.OFFICER, Role.MONITOR, Role.ADMIN})
+"""Roles that read what is not public; a person may hold one too."""
 
 
 def new_key() -> tuple[str, str, bytes]:

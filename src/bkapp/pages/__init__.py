@@ -12,15 +12,20 @@ altogether raises, and everything is escaped.
     search.html        q: str, hits: Sequence[Hit], more: bool
     error.html         status: int, title, detail, request_id: str
     problems.html      problems: Sequence[ProblemType]
+
+:mod:`bkapp.pages.account` has the same for the pages of who has signed in.
 """
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Literal
+from uuid import uuid4
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from msgspec import Struct
+
+from bkapp.http import HANOI
 
 STATIC = Path(__file__).parent / "static"
 
@@ -91,6 +96,16 @@ def _day(day: date) -> str:
     return f"{day:%d/%m/%Y}"
 
 
+def _moment(at: datetime) -> str:
+    """A time as a clock in Bắc Kạn shows it."""
+    return f"{at.astimezone(HANOI):%H:%M %d/%m/%Y}"
+
+
+def _new_key() -> str:
+    """What tells one sending of a form from another."""
+    return uuid4().hex
+
+
 _environment = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
     autoescape=True,
@@ -100,6 +115,8 @@ _environment = Environment(
     auto_reload=False,
 )
 _environment.filters["day"] = _day
+_environment.filters["moment"] = _moment
+_environment.globals["new_key"] = _new_key
 
 
 def render(template: str, **values: object) -> str:

@@ -1,6 +1,6 @@
 """The feed of changes."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -14,15 +14,15 @@ from litestar.response import Stream
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bkapp.access.guards import MaybeAsking
-from bkapp.access.operations import Caller, record_read
-from bkapp.access.rules import Role
+from bkapp.access.operations import Caller, record_reads
 from bkapp.address import queries
 from bkapp.address.controllers.shared import also
+from bkapp.address.queries.feed import EventRow
 from bkapp.address.schemas import (
     EventOut,
     EventsOut,
 )
-from bkapp.db import Sessions
+from bkapp.db import Lookup, Sessions
 from bkapp.http import (
     MAYBE_KEYED,
     Reading,
@@ -81,13 +81,12 @@ class EventController(Controller):
         Full data is for the province's registrar and monitoring; officers get it for their units; others what is
         public.
         """
-        visible = await _visible(reading, maybe_asking, request)
+        show = _Showing(state.records, maybe_asking, await _visible(reading, maybe_asking), request)
         if NDJSON in request.headers.get("accept", ""):
             return Stream(
-                _lines(state.readers, after, limit, visible), media_type=NDJSON, headers={"Cache-Control": "no-store"}
+                _lines(state.readers, after, limit, show), media_type=NDJSON, headers={"Cache-Control": "no-store"}
             )
-        found = await queries.events(reading, after=after, limit=min(limit, 1000))
-        page = [EventOut.of(event, exact=_may_see(visible, event.data)) for event in found]
+        page = await show(await queries.events(reading, after=after, limit=min(limit, 1000)))
         return Response(
             EventsOut(page, next=page[-1].seq if page else after, head=await queries.head(reading)),
             headers={"Cache-Control": "no-store"},
@@ -98,37 +97,49 @@ class EventController(Controller):
 Visible = bool | frozenset[tuple[str, str]]
 
 
-async def _visible(session: AsyncSession, asking: Caller | None, request: Request) -> Visible:
+async def _visible(session: AsyncSession, asking: Caller | None) -> Visible:
     if asking is None:
         return False
-    await record_read(
-        session,
-        asking,
-        subject="address-events",
-        what=request.url.query or "all",
-        request_id=request_id_of(request.scope),
-    )
-    if asking.role in {Role.ADMIN, Role.MONITOR}:
+    if asking.unit_ids is None:
         return True
-    found = [await units.unit_by_id(session, unit_id) for unit_id in sorted(asking.unit_ids or ())]
+    found = [await units.unit_by_id(session, unit_id) for unit_id in sorted(asking.unit_ids)]
     return frozenset((unit.code, unit.valid_from.isoformat()) for unit in found if unit)
 
 
-def _may_see(visible: Visible, data: dict[str, Any]) -> bool:
-    if isinstance(visible, bool):
-        return visible
-    return (data["unit"]["code"], data["unit"]["valid_from"]) in visible
+class _Showing:
+    """Shows events as a caller may see them, and records each address whose exact data they saw."""
+
+    def __init__(self, records: Lookup, asking: Caller | None, visible: Visible, request: Request) -> None:
+        self._records = records
+        self._asking = asking
+        self._visible = visible
+        self._what = str(request.scope["path_template"])
+        self._request_id = request_id_of(request.scope)
+
+    async def __call__(self, page: Sequence[EventRow]) -> list[EventOut]:
+        exact = [self._sees(event) for event in page]
+        codes = {event.code for event, seen in zip(page, exact, strict=True) if seen}
+        if self._asking is not None and codes:
+            await record_reads(
+                self._records, self._asking, subjects=sorted(codes), what=self._what, request_id=self._request_id
+            )
+        return [EventOut.of(event, exact=seen) for event, seen in zip(page, exact, strict=True)]
+
+    def _sees(self, event: EventRow) -> bool:
+        if isinstance(self._visible, bool):
+            return self._visible
+        return (event.data["unit"]["code"], event.data["unit"]["valid_from"]) in self._visible
 
 
-async def _lines(readers: Sessions, after: int, limit: int, visible: Visible) -> AsyncIterator[bytes]:
+async def _lines(readers: Sessions, after: int, limit: int, show: _Showing) -> AsyncIterator[bytes]:
     """The feed line by line.  Each page is read and its connection given back before it is sent: a slow reader keeps
     nobody else waiting."""
     encoder = msgspec.json.Encoder()
     while limit > 0:
         async with readers() as session:
             page = await queries.events(session, after=after, limit=min(limit, 1000))
-        for event in page:
-            yield encoder.encode(EventOut.of(event, exact=_may_see(visible, event.data))) + b"\n"
+        for event in await show(page):
+            yield encoder.encode(event) + b"\n"
         if len(page) < min(limit, 1000):
             return
         after = page[-1].seq

@@ -41,7 +41,7 @@ async def details_for(session: AsyncSession, asking: Caller | None, found: Summa
     if asking is None:
         return None
     details = await queries.details(session, found.code)
-    if details is None or not asking.reaches(details.unit_id):
+    if details is None or not asking.sees(details.unit_id, found.code):
         return None
     await record_read(
         session,

@@ -1,0 +1,1 @@
+"""Who lives together, as the population register (CSDLQG về dân cư) says, and the digital address they claim."""

@@ -1,0 +1,26 @@
+"""What a person is told when they next look."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from bkapp.errors import NotFound
+from bkapp.identity.models import Notice
+from bkapp.identity.rules import NoticeKind
+
+
+async def tell(session: AsyncSession, person: UUID, kind: NoticeKind | str, **data: str) -> None:
+    """Leave a notice for a person.  ``data`` says no more than ids of ours and words of ours."""
+    session.add(Notice(person_id=person, kind=str(kind), data=data))
+    await session.flush()
+
+
+async def read_notice(session: AsyncSession, person: UUID, notice: UUID, *, now: datetime) -> Notice:
+    """Mark a notice as read.  Safe to repeat: the first time stands."""
+    found = await session.get(Notice, notice, with_for_update=True)
+    if found is None or found.person_id != person:
+        raise NotFound("There is no such notice.")
+    found.read_at = found.read_at or now
+    await session.flush()
+    return found

@@ -1,0 +1,247 @@
+"""What the pages of who has signed in are told; see :mod:`bkapp.pages` for how.
+
+Every page has ``me: Me``; a form that was refused has ``problem: Problem``, else it is None.
+
+    account/home.html        notices: Sequence[NoticeView], household: HouseholdView | None, away: bool,
+                             unknown: Problem | None
+    account/household.html   household: HouseholdView | None, away: bool, unknown: Problem | None,
+                             checked: datetime | None, invited: Invited | None, relations: Sequence[Choice],
+                             problem, typed
+    account/claim.html       hindrance: str | None, unknown: Problem | None, q: str,
+                             hits: Sequence[Spot], hamlets: Sequence[Choice], unit_name: str | None,
+                             tried: bool, problem, typed
+    account/pin.html         pin: Pin, steps: Sequence[int], registered: str | None, hamlets: Sequence[Choice],
+                             problem, typed
+    account/review.html      found: Sequence[Line], pin: Pin | None, sent: Mapping[str, str], back: str, problem
+    account/invitation.html  me: Me | None, token: str, problem
+    account/devices.html     devices: Sequence[Device], problem
+    account/data.html        profile: Sequence[Line], purposes: Sequence[PurposeView], requests: Sequence[RequestView],
+                             reads: Sequence[ReadView], recent: bool, asks: Sequence[Choice], problem, typed
+    account/reads.html       reads: Sequence[ReadView], older: int | None
+    account/erase.html       consequences: Sequence[str], problem
+    account/work.html        claims: Sequence[ClaimWork], more_claims: bool, memberships: Sequence[MemberWork],
+                             more_memberships: bool, problem, of: str
+    account/requests.html    requests: Sequence[RequestWork], more: bool, most_days: int, problem, of: str
+    account/step_up.html     href: str
+    account/assurance.html   nothing
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from msgspec import Struct
+
+
+class Me(Struct, frozen=True, kw_only=True):
+    """Who has signed in.  ``name`` is None where it may not be told."""
+
+    name: str | None
+    officer: bool = False
+    registrar: bool = False
+
+
+class FieldProblem(Struct, frozen=True):
+    """What is wrong with a field, by the name it has in the form; ``""`` where it is no field's."""
+
+    field: str
+    text: str
+
+
+class Problem(Struct, frozen=True):
+    """A refusal, as it is told above a form."""
+
+    title: str
+    fields: Sequence[FieldProblem] = ()
+
+    def of(self, field: str) -> str:
+        """What is wrong with one field."""
+        return " ".join(problem.text for problem in self.fields if problem.field == field)
+
+
+class NoticeView(Struct, frozen=True):
+    """What a person is told.  ``kind`` is one of identity's kinds, ``device`` a browser in few words."""
+
+    id: str
+    kind: str
+    at: datetime
+    device: str | None = None
+
+
+class Member(Struct, frozen=True, kw_only=True):
+    """A person of the household."""
+
+    name: str | None
+    head: bool
+    relation: str | None = None
+    me: bool = False
+    waiting: bool = False
+
+
+class Card(Struct, frozen=True, kw_only=True):
+    """The household's address."""
+
+    code: str
+    display: str
+    door: str | None
+    hamlet: str | None
+    unit_name: str
+
+
+class Claim(Struct, frozen=True, kw_only=True):
+    """The household's last claim of an address."""
+
+    id: str
+    display: str
+    new: bool
+    status: str
+    at: datetime
+    reason: str | None = None
+    mine: bool = True
+
+
+class Sent(Struct, frozen=True, kw_only=True):
+    """An invitation that has not been used."""
+
+    id: str
+    relation: str | None
+    until: datetime
+
+
+class HouseholdView(Struct, frozen=True, kw_only=True):
+    """A household as its members see it.
+
+    ``waiting``: the reader's own membership waits for an officer.  ``hindrance`` is why no address can be claimed now.
+    """
+
+    members: Sequence[Member]
+    head: bool
+    waiting: bool
+    address: Card | None
+    claim: Claim | None
+    hindrance: str | None = None
+    invitations: Sequence[Sent] = ()
+
+
+class Invited(Struct, frozen=True):
+    """An invitation that was just made: its link, which is shown once, and the same as a QR code (SVG)."""
+
+    link: str
+    qr: str
+
+
+class Choice(Struct, frozen=True):
+    """A line of a list to choose from."""
+
+    value: str
+    text: str
+
+
+class Spot(Struct, frozen=True):
+    """A place that was found, with the map around it."""
+
+    text: str
+    href: str
+
+
+class Pin(Struct, frozen=True, kw_only=True):
+    """A point on the map, in degrees.  ``near`` says what is there; ``unit_name`` is None outside of Bắc Kạn."""
+
+    lon: str
+    lat: str
+    zoom: int
+    closer: int | None
+    wider: int | None
+    step: int
+    accuracy_m: str | None
+    near: str | None
+    unit_name: str | None
+    map_href: str
+
+
+class Line(Struct, frozen=True):
+    """A value with its label."""
+
+    label: str
+    value: str
+
+
+class Device(Struct, frozen=True, kw_only=True):
+    """A sign-in of a person."""
+
+    id: str
+    name: str
+    app: bool
+    since: datetime
+    seen: datetime
+    here: bool
+
+
+class PurposeView(Struct, frozen=True, kw_only=True):
+    """A purpose of processing that needs a yes, and whether it was given."""
+
+    key: str
+    title: str
+    text: str
+    version: str
+    given: datetime | None
+    outdated: bool = False
+
+
+class RequestView(Struct, frozen=True, kw_only=True):
+    """What a person asked about their data."""
+
+    title: str
+    status: str
+    at: datetime
+    due: datetime
+    left: str
+    reason: str | None = None  # why it takes longer
+    closed: datetime | None = None
+    outcome: str | None = None
+
+
+class ReadView(Struct, frozen=True):
+    """Somebody read something of a person's, ``times`` pieces of it at once."""
+
+    at: datetime
+    who: str
+    what: str
+    times: int = 1
+
+
+class ClaimWork(Struct, frozen=True, kw_only=True):
+    """A claim that waits for an officer."""
+
+    id: str
+    who: str
+    display: str
+    new: bool
+    place: str
+    at: datetime
+    map_href: str | None = None
+
+
+class MemberWork(Struct, frozen=True, kw_only=True):
+    """A membership that waits for an officer."""
+
+    id: str
+    who: str
+    relation: str | None
+    home: str | None
+    at: datetime
+
+
+class RequestWork(Struct, frozen=True, kw_only=True):
+    """A data subject's request, as the data officer sees it."""
+
+    id: str
+    who: str
+    title: str
+    erase: bool
+    at: datetime
+    acknowledge_left: str | None
+    due: datetime
+    left: str
+    late: bool
+    extended: bool
+    details: str | None
