@@ -198,7 +198,12 @@ def keys() -> None:
 
 @keys.command("new")
 @click.option("--label", required=True, help="Whose key it is: an office, never a person's number.")
-@click.option("--role", type=click.Choice([role.value for role in Role]), default="officer", show_default=True)
+@click.option(
+    "--role",
+    type=click.Choice([role.value for role in Role if role is not Role.CITIZEN]),
+    default="officer",
+    show_default=True,
+)
 @click.option("--unit", help="Code of the unit an officer's key covers, with its successors.")
 @click.option(
     "--as-of", type=click.DateTime(["%Y-%m-%d"]), help="The day on which the unit's code is read; today if left out."

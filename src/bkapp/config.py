@@ -100,14 +100,15 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     practice_port = _number(environ, "BKAPP_PRACTICE_PORT", min(port + 1, 65535), least=1, most=65535)
     practice = f"http://localhost:{practice_port}" if demo else ""
     issuer = _peer(environ, "BKAPP_EID_ISSUER", f"{practice}/eid" if demo else "", demo=demo)
+    data_keys = _keys(environ, "BKAPP_DATA_KEYS", DEMO_DATA_KEYS if demo else "", needed=bool(issuer), demo=demo)
     return Settings(
         database_url=_address(environ, "DATABASE_URL", {"postgres", "postgresql", "postgresql+psycopg"}),
         redis_url=_address(environ, "REDIS_URL", {"redis", "rediss", "unix"}) if environ.get("REDIS_URL") else None,
         demo=demo,
         base_url=_base_url(environ, f"http://localhost:{port}" if demo else None, secure=bool(issuer) and not demo),
         signing_keys=_signing_keys(environ, demo=demo),
-        data_keys=_keys(environ, "BKAPP_DATA_KEYS", DEMO_DATA_KEYS if demo else "", needed=bool(issuer), demo=demo),
-        lookup_key=_lookup_key(environ, needed=bool(issuer), demo=demo),
+        data_keys=data_keys,
+        lookup_key=_lookup_key(environ, needed=bool(data_keys), demo=demo),
         eid_issuer=issuer,
         eid_client_id=environ.get("BKAPP_EID_CLIENT_ID", "").strip() or "bkapp",
         eid_client_secret=environ.get("BKAPP_EID_CLIENT_SECRET", "").strip(),

@@ -91,6 +91,8 @@ async def test_an_officers_key_needs_a_unit_and_others_have_none(session: AsyncS
         await operations.make_key(session, label="x", role=Role.OFFICER, unit_id=None)
     with pytest.raises(Invalid):
         await operations.make_key(session, label="x", role=Role.ADMIN, unit_id=1)
+    with pytest.raises(Invalid):
+        await operations.make_key(session, label="x", role=Role.CITIZEN, unit_id=None)
     with pytest.raises(NotFound):
         await operations.revoke_key(session, "nobody", now=datetime.now(UTC))
 

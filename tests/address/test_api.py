@@ -5,15 +5,20 @@ from typing import Any
 
 import msgspec
 import pytest
-from httpx import AsyncClient
+from httpx import ASGITransport, AsyncClient
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bkapp.access.models import DataRead
+from bkapp.access.queries import RECORD_READS
 from bkapp.access.rules import Role
 from bkapp.address import codes, queries
 from bkapp.address.models import Dwelling, Event
 from bkapp.address.operations import Door
+from bkapp.app import create_app
+from bkapp.config import Settings
+from bkapp.db import Lookups, open_engine, readers_of, sessions_of
+from bkapp.edge import Edge
 from bkapp.http import today
 from tests import make
 
@@ -464,6 +469,33 @@ class TestPrivacy:
         assert officer.json()["exact"]["household"]
         reads = (await session.scalars(select(DataRead))).all()
         assert [(read.subject, read.reader) for read in reads] == [(made.code, here.split("_")[1])]
+
+    async def test_a_refusal_that_tells_of_a_home_is_a_read_of_it(self, settings: Settings, own_database: str) -> None:
+        engine = open_engine(own_database)
+        sessions, records = sessions_of(engine), Lookups(own_database, RECORD_READS)
+        household = await make.a_household()
+        async with sessions.begin() as session:
+            made = await make.an_address(session, household=household)
+            place = await make.a_place(session)
+            key = await make.a_key(session, unit=make.COMMUNE)
+        app = Edge(create_app(settings, sessions, readers_of(engine), records=records), settings)  # type: ignore[arg-type]
+        client = AsyncClient(transport=ASGITransport(app=app), base_url="http://bkapp.test")
+        point = {"lon": place.lon, "lat": place.lat, "source": "gps"}
+        lives = {"household": {"source": household.source, "id": household.id}}
+
+        door = await make.post(client, key, ADDRESSES, {"unit": make.COMMUNE, "point": point})
+        away = {"unit": make.COMMUNE, "point": {**point, "lat": place.lat + 0.001}, **lives}
+        housed = await make.post(client, key, ADDRESSES, away)
+
+        assert (door.status_code, door.json()["address"]) == (422, made.code)
+        assert (housed.status_code, housed.json()["address"]) == (409, made.code)
+        async with sessions() as session:
+            reads = (await session.scalars(select(DataRead).order_by(DataRead.id))).all()
+        await records.close()
+        await engine.dispose()
+        assert [(read.subject, read.request_id) for read in reads] == [
+            (made.code, answer.headers["x-request-id"]) for answer in (door, housed)
+        ]
 
     async def test_a_bad_key_is_refused_even_on_a_public_route(self, client: AsyncClient) -> None:
         answer = await client.get(f"{ADDRESSES}/482719346", headers={"Authorization": "Bearer bk_no"})

@@ -282,6 +282,23 @@ class TestOverHttp:
         for kept in await session.scalars(select(IdempotencyRecord)):
             assert token.encode() not in kept.body
 
+    async def test_officers_see_those_of_their_own_commune_alone(
+        self, client: AsyncClient, session: AsyncSession, residents: people.Residents
+    ) -> None:
+        expected: dict[str, set[str]] = {}
+        for unit in (make.COMMUNE, OTHER):
+            housed, homeless = [await people.a_head(session, unit=unit) for _ in range(2)]
+            own = await operations.require_member(session, housed)
+            household = await session.get_one(Household, own.household_id)
+            await make.an_address(session, unit=unit, household=HouseholdRef(household.source, household.source_id))
+            officer = await people.an_officer(session, unit)
+            residents.let_in(officer)
+            expected[officer.id] = {str((await took(session, head))[1].id) for head in (housed, homeless)}
+        await session.commit()
+        for officer_id, memberships in expected.items():
+            answer = await client.get("/api/v1/memberships", headers=make.auth(officer_id))
+            assert {row["id"] for row in answer.json()["memberships"]} == memberships
+
     @pytest.mark.parametrize("body", [{}, {"relation": "Bạn"}, {"relation": "Mẹ", "name": "x"}, []])
     async def test_bad_invitations(
         self, client: AsyncClient, session: AsyncSession, residents: people.Residents, body: Any

@@ -131,3 +131,10 @@ def test_a_port_in_use_is_said_in_a_sentence(capsys: pytest.CaptureFixture[str])
     with listen("127.0.0.1", 0) as listener, pytest.raises(SystemExit):
         listen("127.0.0.1", listener.getsockname()[1])
     assert "cannot listen on BKAPP_HOST=127.0.0.1 BKAPP_PORT=" in capsys.readouterr().err
+
+
+def test_data_keys_are_nothing_without_the_look_up_key() -> None:
+    with pytest.raises(BadSetting, match="BKAPP_LOOKUP_KEY"):
+        load_settings({**GOOD, "BKAPP_EID_ISSUER": "", "BKAPP_LOOKUP_KEY": ""})
+    alone = load_settings({**GOOD, "BKAPP_EID_ISSUER": "", "BKAPP_DATA_KEYS": "", "BKAPP_LOOKUP_KEY": ""})
+    assert (alone.data_keys, alone.lookup_key) == ("", "")

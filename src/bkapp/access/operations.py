@@ -53,6 +53,8 @@ async def make_key(
     session: AsyncSession, *, label: str, role: Role, unit_id: int | None, expires_at: datetime | None = None
 ) -> str:
     """Make a key and return its text, which is shown once and not kept."""
+    if role is Role.CITIZEN:
+        raise Invalid("A citizen signs in and has no key.")
     if (role is Role.OFFICER) != (unit_id is not None):
         raise Invalid("An officer's key needs a unit, and only an officer's key has one.")
     public_id, text, secret_hash = new_key()

@@ -176,7 +176,8 @@ class Signer:
         claims = _Claims(
             iss=statement.issuer,
             sub=f"BK{statement.code}",
-            iat=int(statement.issued_at.timestamp()),
+            # Far from now a float is too coarse for microseconds and would round them up.
+            iat=int(statement.issued_at.replace(microsecond=0).timestamp()),
             st=statement.status,  # type: ignore[arg-type]  # checked by the conversion below
             u=statement.unit_code,
             un=unicodedata.normalize("NFC", statement.unit_name),

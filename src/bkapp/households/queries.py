@@ -34,9 +34,9 @@ _REGISTERED = f"""
     WITH RECURSIVE line AS (
         (SELECT u.id, u.valid_to, u.in_bac_kan FROM admin_unit u
          WHERE u.level = 'commune' AND u.valid_from <= {_TODAY} AND u.code = (
-            SELECT m.unit_code FROM membership m
-            WHERE m.household_id = {{household}} AND m.source = 'population' AND m.unit_code IS NOT NULL
-            ORDER BY m.status <> 'active', m.role <> 'head', m.checked_at DESC, m.id LIMIT 1)
+            SELECT told.unit_code FROM membership told
+            WHERE told.household_id = {{household}} AND told.source = 'population' AND told.unit_code IS NOT NULL
+            ORDER BY told.status <> 'active', told.role <> 'head', told.checked_at DESC, told.id LIMIT 1)
          ORDER BY u.valid_from DESC LIMIT 1)
         UNION
         SELECT n.id, n.valid_to, n.in_bac_kan FROM line
@@ -45,6 +45,7 @@ _REGISTERED = f"""
         WHERE line.valid_to <= {_TODAY}
     )
     SELECT id FROM line WHERE in_bac_kan AND (valid_to IS NULL OR valid_to > {_TODAY})"""
+# What stands for the household may be a column of a statement around these, so no table here has its name.
 # Whose officers decide about its members: those of the commune where it lives, else where it is registered.
 _CHARGE = (
     """

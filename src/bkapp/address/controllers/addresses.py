@@ -14,7 +14,7 @@ from msgspec import UNSET
 from bkapp.access.guards import Asking, MaybeAsking, maybe_asking, officer
 from bkapp.address import operations, plates, queries
 from bkapp.address.certificates import Signer, link
-from bkapp.address.controllers.shared import READ, WRITE, CodeInPath, also, details_for, shown
+from bkapp.address.controllers.shared import READ, WRITE, CodeInPath, also, details_for, shown, telling
 from bkapp.address.operations.reading import look_up, resolve
 from bkapp.address.schemas import (
     AddressOut,
@@ -72,18 +72,19 @@ class AddressController(Controller):
         Refused with every reason when the point lies outside the commune or the province, within 3 m of another
         home's door with nothing to tell them apart, or when the household has an address.
         """
-        made = await operations.propose(
-            transaction,
-            asking,
-            point=data.point.read(),
-            unit_code=data.unit,
-            hamlet=data.hamlet,
-            door=data.door.read(),
-            household=data.household.read() if data.household else None,
-            since=data.since,
-            today=today(),
-            is_demo=state.settings.demo,
-        )
+        async with telling(asking, request):
+            made = await operations.propose(
+                transaction,
+                asking,
+                point=data.point.read(),
+                unit_code=data.unit,
+                hamlet=data.hamlet,
+                door=data.door.read(),
+                household=data.household.read() if data.household else None,
+                since=data.since,
+                today=today(),
+                is_demo=state.settings.demo,
+            )
         return await shown(transaction, asking, request, made.code)
 
     @HotRoute("/{code:str}", operation_id="getAddress", guards=[anyone], security=MAYBE_KEYED, responses=READ)

@@ -1,5 +1,7 @@
 """What the controllers of addresses share: codes in paths, documented refusals, the exact view and its record."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Annotated
 
 from litestar import Request
@@ -7,13 +9,14 @@ from litestar.openapi.spec import OpenAPIMediaType, OpenAPIResponse, Operation, 
 from litestar.params import PathParameter
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from bkapp.access.operations import Caller, record_read
+from bkapp.access.operations import Caller, record_read, record_reads
 from bkapp.address import queries
 from bkapp.address.operations.reading import look_up
 from bkapp.address.queries import Details, Summary
 from bkapp.address.schemas import (
     AddressOut,
 )
+from bkapp.errors import DomainError
 from bkapp.http import (
     documented,
     request_id_of,
@@ -57,3 +60,24 @@ async def shown(session: AsyncSession, asking: Caller, request: Request, code: s
     """An address as its officer sees it after a change; that they saw it is recorded like any read."""
     found = await look_up(session, code)
     return AddressOut.of(found, await details_for(session, asking, found, request))
+
+
+@asynccontextmanager
+async def telling(asking: Caller, request: Request) -> AsyncIterator[None]:
+    """Record of a refusal which home it tells of: whose door is here, where a household lives.
+
+    What the refused change did is undone, so the read is kept beside it.
+    """
+    try:
+        yield
+    except DomainError as refusal:
+        home = refusal.facts.get("address")
+        if isinstance(home, str):
+            await record_reads(
+                request.app.state.records,
+                asking,
+                subjects=[home],
+                what=request.scope["path_template"],
+                request_id=request_id_of(request.scope),
+            )
+        raise

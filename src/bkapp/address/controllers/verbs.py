@@ -5,7 +5,7 @@ from litestar.params import JSONBody
 
 from bkapp.access.guards import Asking, officer
 from bkapp.address import operations
-from bkapp.address.controllers.shared import WRITE, CodeInPath, shown
+from bkapp.address.controllers.shared import WRITE, CodeInPath, shown, telling
 from bkapp.address.operations.reading import read_code
 from bkapp.address.schemas import (
     AddressesOut,
@@ -120,17 +120,18 @@ class VerbController(Controller):
     ) -> AddressOut:
         """Put the door where it really is.  The code stays; history keeps the old point."""
         digits = await read_code(transaction, code)
-        await operations.correct_point(
-            transaction,
-            asking,
-            digits,
-            point=data.point.read(),
-            unit_code=data.unit,
-            hamlet=data.hamlet,
-            reason=data.reason,
-            since=data.since,
-            today=today(),
-        )
+        async with telling(asking, request):
+            await operations.correct_point(
+                transaction,
+                asking,
+                digits,
+                point=data.point.read(),
+                unit_code=data.unit,
+                hamlet=data.hamlet,
+                reason=data.reason,
+                since=data.since,
+                today=today(),
+            )
         return await shown(transaction, asking, request, digits)
 
     @post(
@@ -152,16 +153,17 @@ class VerbController(Controller):
     ) -> AddressOut:
         """Write what stands at the door as it is, and the hamlet if one is named."""
         digits = await read_code(transaction, code)
-        await operations.correct_door(
-            transaction,
-            asking,
-            digits,
-            door=data.door.read(),
-            hamlet=data.hamlet,
-            reason=data.reason,
-            since=data.since,
-            today=today(),
-        )
+        async with telling(asking, request):
+            await operations.correct_door(
+                transaction,
+                asking,
+                digits,
+                door=data.door.read(),
+                hamlet=data.hamlet,
+                reason=data.reason,
+                since=data.since,
+                today=today(),
+            )
         return await shown(transaction, asking, request, digits)
 
     @post(
@@ -184,7 +186,8 @@ class VerbController(Controller):
         """The household moves to another address, or away.  Codes stay with their houses."""
         digits = await read_code(transaction, code)
         to = await read_code(transaction, data.to) if data.to else None
-        changed = await operations.move_household(transaction, asking, digits, to=to, on=data.on, today=today())
+        async with telling(asking, request):
+            changed = await operations.move_household(transaction, asking, digits, to=to, on=data.on, today=today())
         return AddressesOut([await shown(transaction, asking, request, dwelling.code) for dwelling in changed])
 
     @post(
@@ -206,9 +209,10 @@ class VerbController(Controller):
     ) -> AddressesOut:
         """Divide one home into several.  The old code ends; each part gets a new one."""
         digits = await read_code(transaction, code)
-        made = await operations.split(
-            transaction, asking, digits, parts=[part.read() for part in data.parts], on=data.on, today=today()
-        )
+        async with telling(asking, request):
+            made = await operations.split(
+                transaction, asking, digits, parts=[part.read() for part in data.parts], on=data.on, today=today()
+            )
         return AddressesOut([await shown(transaction, asking, request, dwelling.code) for dwelling in made])
 
     @post(
@@ -230,16 +234,17 @@ class VerbController(Controller):
     ) -> AddressOut:
         """Make one home of several.  Their codes end; the whole gets a new one."""
         wanted = [await read_code(transaction, text) for text in [code, *data.others]]
-        made = await operations.merge(
-            transaction,
-            asking,
-            wanted,
-            door=data.door.read(),
-            point=data.point.read() if data.point else None,
-            household_of=await read_code(transaction, data.household_of) if data.household_of else None,
-            on=data.on,
-            today=today(),
-        )
+        async with telling(asking, request):
+            made = await operations.merge(
+                transaction,
+                asking,
+                wanted,
+                door=data.door.read(),
+                point=data.point.read() if data.point else None,
+                household_of=await read_code(transaction, data.household_of) if data.household_of else None,
+                on=data.on,
+                today=today(),
+            )
         return await shown(transaction, asking, request, made.code)
 
     @post(

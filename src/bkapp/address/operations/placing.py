@@ -269,6 +269,7 @@ async def refuse_same_door(
                     )
                 ],
                 reasons=["same_door"],
+                address=near.code,
             )
 
 
