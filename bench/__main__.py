@@ -9,7 +9,7 @@ import click
 import msgspec
 from typing_extensions import override
 
-from bench import audit, importing, resolve, scaling, servers_compared, tiles
+from bench import audit, importing, resolve, scaling, servers_compared, signed_in, tiles
 from bench.geocoding.command import geocoding
 
 Figures = dict[str, Any]
@@ -120,6 +120,16 @@ def run_audit(
     }
 
 
+@main.command("signed-in")
+@click.option("--people", default=50_000, help="People with a session each.")
+@click.option("--pairs", default=5, help="Runs of each, in turns.")
+@seconds
+@click.option("--connections", type=Numbers(), default="8,32")
+def run_signed_in(people: int, pairs: int, seconds: float, connections: tuple[int, ...]) -> Figures:
+    """Look codes up with a session; beside the same without one, and pgbench with the look-up of the session."""
+    return {"signed_in": signed_in.run(people=people, pairs=pairs, seconds=seconds, concurrencies=connections)}
+
+
 main.add_command(geocoding)
 
 
@@ -128,7 +138,7 @@ main.add_command(geocoding)
 def run_all(context: click.Context) -> Figures:
     """All of them with their defaults, but for geocoding, which takes long and has a peer to install."""
     figures: Figures = {}
-    for command in (run_resolve, run_import, run_scale, run_servers, run_tiles, run_audit):
+    for command in (run_resolve, run_import, run_scale, run_servers, run_tiles, run_audit, run_signed_in):
         figures |= context.invoke(command)
     return figures
 

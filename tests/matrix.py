@@ -239,6 +239,12 @@ ROWS: dict[str, tuple[str, str, str]] = {
         "",
         "401 204 404 409 409 403 403 403 403",
     ),
+    "POST /api/v1/me/household/leave": ("/api/v1/me/household/leave", "", "401 409 409 409 409 403 403 403 403"),
+    "POST /api/v1/me/household/members/{membership_id:uuid}/end": (
+        "/api/v1/me/household/members/$membership/end",
+        "",
+        "401 200 404 409 409 403 403 403 403",
+    ),
     "POST /api/v1/invitations/accept": (
         "/api/v1/invitations/accept",
         '{"token": "$token"}',
@@ -264,6 +270,11 @@ ROWS: dict[str, tuple[str, str, str]] = {
     "POST /api/v1/memberships/{membership_id:uuid}/refuse": (
         "/api/v1/memberships/$membership/refuse",
         '{"reason": "chưa rõ"}',
+        "401 403 403 200 403 403 403 200 403",
+    ),
+    "POST /api/v1/memberships/{membership_id:uuid}/end": (
+        "/api/v1/memberships/$membership/end",
+        '{"reason": "không ở cùng"}',
         "401 403 403 200 403 403 403 200 403",
     ),
     "GET /api/v1/privacy/requests": ("/api/v1/privacy/requests", "", "401 403 403 403 403 403 403 200 403"),
@@ -304,6 +315,12 @@ ROWS: dict[str, tuple[str, str, str]] = {
     ),
     "POST /toi/ho-gia-dinh/loi-moi/{invitation_id:uuid}/huy": (
         "/toi/ho-gia-dinh/loi-moi/$invitation/huy",
+        "x=1",
+        "401 303 404 409 409 403 403 403 403",
+    ),
+    "POST /toi/ho-gia-dinh/roi": ("/toi/ho-gia-dinh/roi", "x=1", "401 409 409 409 409 403 403 403 403"),
+    "POST /toi/ho-gia-dinh/thanh-vien/{membership_id:uuid}/moi-ra": (
+        "/toi/ho-gia-dinh/thanh-vien/$membership/moi-ra",
         "x=1",
         "401 303 404 409 409 403 403 403 403",
     ),

@@ -39,6 +39,9 @@ def upgrade() -> None:
     """)
     op.execute("CREATE INDEX ix_membership_household_id ON membership (household_id)")
     op.execute("""
+        CREATE INDEX ix_membership_invited ON membership (status, created_at, id) WHERE source = 'invitation'
+    """)
+    op.execute("""
         CREATE TABLE address_claim (
             id uuid NOT NULL DEFAULT gen_random_uuid(),
             household_id uuid NOT NULL,
@@ -62,7 +65,7 @@ def upgrade() -> None:
     op.execute("""
         CREATE UNIQUE INDEX uq_address_claim_household_id ON address_claim (household_id) WHERE status = 'waiting'
     """)
-    op.execute("CREATE INDEX ix_address_claim_unit_id ON address_claim (unit_id) WHERE status = 'waiting'")
+    op.execute("CREATE INDEX ix_address_claim_status_created_at_id ON address_claim (status, created_at, id)")
     op.execute("CREATE INDEX ix_address_claim_person_id ON address_claim (person_id)")
     op.execute("""
         CREATE TABLE invitation (

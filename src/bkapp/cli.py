@@ -8,7 +8,6 @@ import secrets
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,6 @@ from bkapp.address.file_commands import geocode_command
 from bkapp.address.operations import settle_units
 from bkapp.audit.commands import audit
 from bkapp.config import BadSetting, Settings, load_settings
-from bkapp.db import open_engine, sessions_of
 from bkapp.errors import DomainError
 from bkapp.http import today
 from bkapp.identity.commands import data_key, grants, reseal
@@ -33,6 +31,7 @@ from bkapp.migrate import migrate as run_migrations
 from bkapp.practice.commands import demo_people
 from bkapp.privacy.commands import privacy
 from bkapp.privacy.operations import SEALED as PRIVACY_SEALED
+from bkapp.running import in_transaction
 from bkapp.units import operations as units_operations
 from bkapp.units import queries as units
 from bkapp.units.commands import boundaries
@@ -45,24 +44,6 @@ def settings() -> Settings:
     except BadSetting as error:
         click.echo(f"bkapp: {error}", err=True)
         raise SystemExit(2) from None
-
-
-def in_transaction(work: Callable[[AsyncSession], Coroutine[Any, Any, Any]]) -> Any:
-    """Run work in one transaction of its own; a refusal is told in a sentence."""
-
-    async def run() -> Any:
-        engine = open_engine(settings().database_url, pool_size=1)
-        try:
-            async with sessions_of(engine).begin() as session:
-                return await work(session)
-        finally:
-            await engine.dispose()
-
-    try:
-        return asyncio.run(run())
-    except DomainError as refusal:
-        click.echo(f"bkapp: {refusal.detail}", err=True)
-        raise SystemExit(1) from None
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -126,7 +126,7 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         host=environ.get("BKAPP_HOST") or "::",
         port=port,
         web_workers=_number(environ, "BKAPP_WEB_WORKERS", 1, least=1, most=64),
-        pool_size=_number(environ, "BKAPP_POOL_SIZE", 10, least=1, most=200),
+        pool_size=_number(environ, "BKAPP_POOL_SIZE", 20, least=1, most=200),
         rate_limit=_rate(environ, "BKAPP_RATE_LIMIT", "600/minute"),
         cors_origins=_origins(environ, "BKAPP_CORS_ORIGINS"),
         trusted_proxies=_number(environ, "BKAPP_TRUSTED_PROXIES", 0, least=0, most=8),

@@ -53,11 +53,12 @@ def driver_url(url: str) -> str:
     return f"postgresql+psycopg://{rest}"
 
 
-def open_engine(url: str, *, pool_size: int = 10) -> AsyncEngine:
+def open_engine(url: str, *, pool_size: int = 20) -> AsyncEngine:
+    """An engine that opens connections as they are needed, ``pool_size`` at the most, and keeps them."""
     return create_async_engine(
         driver_url(url),
         pool_size=pool_size,
-        max_overflow=pool_size,
+        max_overflow=0,  # one beyond those kept would be opened and closed for each use, which costs more than to wait
         pool_timeout=5,
         hide_parameters=True,  # an error that is logged must not hold anybody's data
         pool_pre_ping=False,  # a broken connection is answered 503 and replaced; a ping would cost every request

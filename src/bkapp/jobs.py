@@ -57,7 +57,7 @@ async def forget_old_keys(session: AsyncSession, *, days: int = 35) -> int:
 @jobs.periodic(cron="17 2 * * *")
 @jobs.task(name="bkapp.forget_old_keys", pass_context=False)
 async def forget_old_keys_nightly(timestamp: int) -> None:
-    engine = open_engine(load_settings().database_url, pool_size=1)
+    engine = open_engine(load_settings().database_url, pool_size=2)
     try:
         async with sessions_of(engine).begin() as session:
             await forget_old_keys(session)

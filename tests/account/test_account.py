@@ -15,13 +15,13 @@ from bkapp.access.models import DataRead
 from bkapp.access.operations import Caller
 from bkapp.access.rules import Role
 from bkapp.address import operations
-from bkapp.address.models import Dwelling
+from bkapp.address.models import Dwelling, Household
 from bkapp.address.rules import PointSource, Status
 from bkapp.config import Settings
 from bkapp.db import Sessions
 from bkapp.households.models import AddressClaim, Membership
 from bkapp.households.providers import RegisterUnavailable
-from bkapp.households.rules import ClaimStatus, MemberStatus
+from bkapp.households.rules import REGISTER_STANDS, ClaimStatus, MemberStatus
 from bkapp.http import IdempotencyRecord, today
 from bkapp.identity.models import Notice, Person, SignIn
 from bkapp.identity.rules import SignInKind
@@ -484,6 +484,65 @@ class TestHousehold:
         found = await session.scalars(select(Membership.status).where(Membership.person_id == mother.person))
         assert found.one() is MemberStatus.ACTIVE
 
+    async def test_who_was_invited_leaves_or_is_sent_away_and_told(
+        self, settings: Settings, sessions: Sessions, session: AsyncSession, head: Caller, officer: Caller
+    ) -> None:
+        leaving, sent = [await a_person(session, f"Triệu Thị {name}") for name in ("Mùi", "Mẩy")]
+        await session.commit()
+        async with served(settings, sessions, leaving, sent, head, officer) as browser:
+            for guest in (leaving, sent):
+                made = await send(browser, head, "/toi/ho-gia-dinh/loi-moi", relation="Mẹ")
+                await send(browser, guest, link(made, 'http://bkapp.test/moi/[^"]+').removeprefix("http://bkapp.test"))
+            waits = await see(browser, leaving, "/toi/ho-gia-dinh")
+            took_back = await send(browser, leaving, link(waits, "/toi/ho-gia-dinh/roi"))
+            again = await send(browser, leaving, "/toi/ho-gia-dinh/roi")
+            work = await see(browser, officer, "/can-bo/viec")
+            await send(browser, officer, link(work, '/can-bo/viec/thanh-vien/[^"]+/xac-nhan'))
+            theirs = await see(browser, sent, "/toi/ho-gia-dinh")
+            heads = await see(browser, head, "/toi/ho-gia-dinh")
+            stays = await send(browser, head, "/toi/ho-gia-dinh/roi")
+            way = link(heads, '/toi/ho-gia-dinh/thanh-vien/[^"]+/moi-ra')
+            foreign = await send(browser, sent, way)
+            done = await send(browser, head, way)
+            told = await see(browser, sent, "/toi")
+            after = await see(browser, head, "/toi/ho-gia-dinh")
+
+        assert "Rút lời xin" in waits.text
+        assert (took_back.status_code, took_back.headers["location"]) == (303, "/toi/ho-gia-dinh")
+        assert (again.status_code, stays.status_code, foreign.status_code) == (409, 409, 403)
+        assert "<title>Lỗi: " in stays.text
+        assert "Thành viên hộ theo đăng ký cư trú" in stays.text
+        assert "Rời hộ" in theirs.text
+        assert "Mời ra khỏi hộ" not in theirs.text
+        assert (done.status_code, done.headers["location"]) == (303, "/toi/ho-gia-dinh")
+        assert "Bạn không còn là thành viên của hộ gia đình" in told.text
+        assert "đăng xuất mọi nơi" not in told.text
+        assert "Triệu Thị" not in after.text
+        found = await session.scalars(select(Membership.status).where(Membership.person_id == sent.person))
+        assert found.one() is MemberStatus.ENDED
+
+    async def test_what_the_register_said_long_ago_opens_no_door(
+        self, settings: Settings, sessions: Sessions, session: AsyncSession, head: Caller
+    ) -> None:
+        own = (await session.scalars(select(Membership).where(Membership.person_id == head.person))).one()
+        household = await session.get_one(Household, own.household_id)
+        home = await make.an_address(
+            session,
+            door=operations.Door(house_number="77B"),
+            household=operations.HouseholdRef(household.source, household.source_id),
+        )
+        await session.commit()
+        away = Answers(RegisterUnavailable("It does not answer.", reason="no_answer"))
+        async with served(settings, sessions, head, population=away) as browser:
+            fresh = await see(browser, head, "/toi/ho-gia-dinh")
+            own.checked_at = datetime.now(UTC) - REGISTER_STANDS - timedelta(seconds=1)
+            await session.commit()
+            stale = await see(browser, head, "/toi/ho-gia-dinh")
+
+        assert "Số 77B" in fresh.text
+        assert "77B" not in stale.text
+        assert f"/c/{home.code}" in stale.text
+
     async def test_an_invitation_needs_a_relation_and_can_be_ended(self, browser: AsyncClient, head: Caller) -> None:
         wrong = await send(browser, head, "/toi/ho-gia-dinh/loi-moi", relation="Bạn")
         await send(browser, head, "/toi/ho-gia-dinh/loi-moi", relation="Con")
@@ -645,6 +704,8 @@ async def test_nothing_typed_ends_in_an_error_of_ours(browser: AsyncClient, head
         (head, "/toi/ho-gia-dinh/loi-moi", {"relation": sent}),
         (head, f"/toi/ho-gia-dinh/loi-moi/{some}/huy", {}),
         (head, f"/toi/ho-gia-dinh/dia-chi/{some}/rut", {}),
+        (head, "/toi/ho-gia-dinh/roi", {}),
+        (head, f"/toi/ho-gia-dinh/thanh-vien/{some}/moi-ra", {}),
         (head, f"/toi/thong-bao/{some}", {}),
         (head, "/toi/du-lieu/dong-y", {"purpose": sent, "answer": "give"}),
         (head, "/toi/du-lieu/yeu-cau", {"kind": "rectify", "details": sent * 10}),

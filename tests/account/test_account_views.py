@@ -47,9 +47,10 @@ REGISTRAR = Me(name="Lường Văn Quyết", officer=True, registrar=True)
 CARD = Card(code="482719346", display="BK 482 719 346", door="Số 12", hamlet="Nà Ít", unit_name="Xã Phủ Thông")
 CLAIM = Claim(id=ID, display="BK 482 719 346", new=True, status="waiting", at=AT)
 MEMBERS = [
-    Member(name="Nông Văn Hùng", head=True, me=True),
-    Member(name="Hoàng Thị Lan", head=False, relation="vợ"),
-    Member(name=None, head=False, waiting=True),
+    Member(id=f"{ID[:-1]}1", name="Nông Văn Hùng", head=True, me=True),
+    Member(id=f"{ID[:-1]}2", name="Hoàng Thị Lan", head=False, relation="vợ"),
+    Member(id=f"{ID[:-1]}3", name="Triệu Thị Mẩy", head=False, relation="Mẹ", can_end=True),
+    Member(id=f"{ID[:-1]}4", name=None, head=False, waiting=True, can_end=True),
 ]
 HOUSEHOLD = HouseholdView(
     members=MEMBERS,
@@ -63,7 +64,16 @@ HOUSEHOLD = HouseholdView(
 CLAIMING = msgspec.structs.replace(HOUSEHOLD, address=None, claim=CLAIM, hindrance="claim_waiting")
 WITHOUT = msgspec.structs.replace(HOUSEHOLD, address=None, hindrance=None)
 REFUSED = msgspec.structs.replace(WITHOUT, claim=msgspec.structs.replace(CLAIM, status="refused", reason="Sai thôn"))
-WAITING = msgspec.structs.replace(HOUSEHOLD, members=[], head=False, waiting=True, address=None, invitations=[])
+WAITING = msgspec.structs.replace(
+    HOUSEHOLD, members=[], head=False, waiting=True, address=None, invitations=[], can_leave=True
+)
+GUEST = msgspec.structs.replace(
+    HOUSEHOLD,
+    members=[msgspec.structs.replace(member, name=None, can_end=False) for member in MEMBERS],
+    head=False,
+    invitations=[],
+    can_leave=True,
+)
 LINK = "https://bkapp.example/moi/" + "a" * 43
 PIN = Pin(
     lon="105.840000",
@@ -174,6 +184,7 @@ PAGES: dict[str, tuple[str, dict[str, Any]]] = {
             NoticeView(other(1), "new_device", AT, "Chrome, Android"),
             NoticeView(other(2), "token_reused", AT),
             NoticeView(other(3), "data_request", AT),
+            NoticeView(other(4), "membership_ended", AT),
         ],
     ),
     "home without address": _home(WITHOUT),
@@ -188,6 +199,7 @@ PAGES: dict[str, tuple[str, dict[str, Any]]] = {
     "household that was refused": _household(REFUSED),
     "household with an invitation": _household(HOUSEHOLD, invited=Invited(LINK, _qr(LINK))),
     "household of who waits": _household(WAITING),
+    "household of who was invited": _household(GUEST),
     "household while the register is away": _household(None, away=True),
     "household refused": _household(
         HOUSEHOLD, problem=Problem("Chưa tạo được lời mời", [FieldProblem("relation", "Hãy chọn.")])
@@ -368,6 +380,18 @@ def test_the_header_says_who_has_signed_in_and_how_to_leave() -> None:
     assert ("/dang-xuat", "post") in [(form["action"], form["method"]) for form in found.every("form")]
     stranger = shown("invitation to a stranger")
     assert "/dang-nhap?next=%2Ftoi" in [link.get("href") for link in stranger.every("a")]
+
+
+def test_who_is_invited_may_go_and_be_sent_away_in_two_steps() -> None:
+    def forms(name: str) -> list[str]:
+        actions = [form["action"] or "" for form in shown(name).every("form")]
+        return [action for action in actions if action.endswith(("/roi", "/moi-ra"))]
+
+    assert forms("household of who waits") == forms("household of who was invited") == ["/toi/ho-gia-dinh/roi"]
+    assert "Rút lời xin" in shown("household of who waits").text
+    assert "Rời hộ" in shown("household of who was invited").text
+    assert forms("household") == [f"/toi/ho-gia-dinh/thanh-vien/{ID[:-1]}{n}/moi-ra" for n in (3, 4)]
+    assert len(list(shown("household").every("summary"))) == 2
 
 
 def test_consent_is_never_given_beforehand_and_as_easily_withdrawn_as_given() -> None:

@@ -450,7 +450,7 @@ async def outcomes(*works: Any) -> list[str]:
 
 class TestAtOnce:
     async def test_a_household_that_claims_many_times_at_once_has_one_claim(self, own_database: str) -> None:
-        engine = open_engine(own_database, pool_size=10)
+        engine = open_engine(own_database, pool_size=20)
         sessions = sessions_of(engine)
         async with sessions.begin() as session:
             head = await people.a_head(session)
@@ -470,7 +470,7 @@ class TestAtOnce:
         await engine.dispose()
 
     async def test_two_officers_and_the_household_decide_at_once_and_one_wins(self, own_database: str) -> None:
-        engine = open_engine(own_database, pool_size=10)
+        engine = open_engine(own_database, pool_size=20)
         sessions = sessions_of(engine)
         async with sessions.begin() as session:
             head = await people.a_head(session)
@@ -503,7 +503,7 @@ class TestAtOnce:
         await engine.dispose()
 
     async def test_two_households_get_one_empty_home_at_once_and_one_lives_there(self, own_database: str) -> None:
-        engine = open_engine(own_database, pool_size=10)
+        engine = open_engine(own_database, pool_size=20)
         sessions = sessions_of(engine)
         async with sessions.begin() as session:
             there = await make.an_address(session)
@@ -523,7 +523,7 @@ class TestAtOnce:
         await engine.dispose()
 
     async def test_erasing_waits_for_a_claim_or_the_claim_for_it_and_neither_for_ever(self, own_database: str) -> None:
-        engine = open_engine(own_database, pool_size=10)
+        engine = open_engine(own_database, pool_size=20)
         sessions = sessions_of(engine)
         async with sessions.begin() as session:
             head = await people.a_head(session)
@@ -546,7 +546,7 @@ class TestAtOnce:
         await engine.dispose()
 
     async def test_two_answers_about_one_person_make_one_membership(self, own_database: str) -> None:
-        engine = open_engine(own_database, pool_size=10)
+        engine = open_engine(own_database, pool_size=20)
         sessions = sessions_of(engine)
         async with sessions.begin() as session:
             person = await people.a_person(session)

@@ -523,6 +523,8 @@ class TestOverHttp:
             ("GET", f"{HOUSEHOLD}/invitations"),
             ("POST", f"{HOUSEHOLD}/invitations"),
             ("DELETE", f"{HOUSEHOLD}/invitations/{some}"),
+            ("POST", f"{HOUSEHOLD}/leave"),
+            ("POST", f"{HOUSEHOLD}/members/{some}/end"),
             ("POST", "/api/v1/invitations/accept"),
         ]
         offices = [
@@ -532,6 +534,7 @@ class TestOverHttp:
             ("GET", "/api/v1/memberships"),
             ("POST", f"/api/v1/memberships/{some}/confirm"),
             ("POST", f"/api/v1/memberships/{some}/refuse"),
+            ("POST", f"/api/v1/memberships/{some}/end"),
         ]
         for method, path in own + offices:
             assert (await client.request(method, path)).status_code == 401

@@ -339,7 +339,7 @@ async def test_old_invitations_go_at_night(own_database: str, monkeypatch: pytes
 
 class TestAtOnce:
     async def test_many_accept_one_token_and_one_is_in(self, own_database: str) -> None:
-        engine = open_engine(own_database, pool_size=10)
+        engine = open_engine(own_database, pool_size=20)
         sessions = sessions_of(engine)
         async with sessions.begin() as session:
             token = await invited(session, await people.a_head(session))
@@ -377,7 +377,7 @@ class TestAtOnce:
         await engine.dispose()
 
     async def test_a_head_in_a_hurry_has_ten_invitations(self, own_database: str) -> None:
-        engine = open_engine(own_database, pool_size=10)
+        engine = open_engine(own_database, pool_size=20)
         sessions = sessions_of(engine)
         async with sessions.begin() as session:
             head = await people.a_head(session)
@@ -395,7 +395,7 @@ class TestAtOnce:
         await engine.dispose()
 
     async def test_two_officers_decide_about_a_member_at_once(self, own_database: str) -> None:
-        engine = open_engine(own_database, pool_size=10)
+        engine = open_engine(own_database, pool_size=20)
         sessions = sessions_of(engine)
         async with sessions.begin() as session:
             _, made = await took(session, await people.a_head(session))
@@ -416,7 +416,7 @@ class TestAtOnce:
         await engine.dispose()
 
     async def test_the_register_answers_while_the_person_accepts_or_an_officer_refuses(self, own_database: str) -> None:
-        engine = open_engine(own_database, pool_size=10)
+        engine = open_engine(own_database, pool_size=20)
         sessions = sessions_of(engine)
         async with sessions.begin() as session:
             host, other = await people.a_head(session), await people.a_head(session, name="Dương Văn Páo")

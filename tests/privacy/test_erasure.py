@@ -22,6 +22,7 @@ from typing_extensions import override
 
 from bkapp.access.operations import Caller
 from bkapp.access.rules import Role
+from bkapp.address import queries as addresses
 from bkapp.address.models import Dwelling, GeocodeJob, Household, HouseholdLink
 from bkapp.address.operations import Door
 from bkapp.audit import queries as audit
@@ -382,6 +383,11 @@ async def test_what_must_stay_stays(life: Life, committed: Sessions) -> None:
         assert (last.actor, last.subject) == (life.officer.id, life.me.id)
         assert ((await session.scalar(text("SELECT count(*) FROM data_read"))) or 0) >= reads
         assert await session.scalar(text("SELECT count(*) FROM population_query")) == questions
+        # Whoever replays the feed has the register as it is, without a gap.
+        events = await addresses.events(session, after=0, limit=1000)
+        assert [event.seq for event in events] == list(range(1, len(events) + 1))
+        replica = {event.code: event.data for event in events}
+        assert [replica[code] for code in sorted(replica)] == await addresses.current_table(session)
         # The address is the dwelling's and keeps its history; the claim nobody had decided about is withdrawn.
         assert await session.get(Dwelling, life.code) is not None
         assert (await session.scalars(select(HouseholdLink.code))).first() in {None, life.code}

@@ -37,6 +37,10 @@ class Caller(Struct, frozen=True, kw_only=True):
         """Whether the caller may see and work with the homes of a unit."""
         return self.unit_ids is None or unit_id in self.unit_ids
 
+    def may_see_more(self, code: str) -> bool:
+        """Whether it is worth asking for the unit of a home: the caller reaches some unit, or lives there."""
+        return self.unit_ids != frozenset() or code in self.homes
+
     def sees(self, unit_id: int, code: str) -> bool:
         """Whether the caller may see a home exactly: they reach its unit, or live there."""
         return self.reaches(unit_id) or code in self.homes

@@ -35,7 +35,7 @@ from bkapp.errors import DomainError
 from bkapp.households import flows, operations, queries
 from bkapp.households.operations import HouseholdView
 from bkapp.households.queries import ClaimRow
-from bkapp.households.rules import MemberRole, MemberStatus, Relation
+from bkapp.households.rules import MemberRole, MemberSource, MemberStatus, Relation, opens_home
 from bkapp.http import Reading, Transaction, anyone, today
 from bkapp.pages import account as shown
 from bkapp.pages.account import Card, Choice, Claim, Invited, Me, Member, Problem, Sent
@@ -114,6 +114,29 @@ class HouseholdController(Controller):
             return await _again(state, request, asking, problem_of(error), {}, status=error.status)
         return go_to(HERE)
 
+    @post("/roi", guards=[citizen], opt=FORM)
+    async def leave(self, state: State, transaction: Transaction, asking: Asking, request: Request) -> Answer:
+        """Leave the household one was invited to, or take back that one waits to be in it."""
+        error = await refusal_of(transaction, operations.leave_own(transaction, asking, today=today()))
+        if error is not None:
+            return await _again(state, request, asking, problem_of(error), {}, status=error.status)
+        return go_to(HERE)
+
+    @post("/thanh-vien/{membership_id:uuid}/moi-ra", guards=[citizen], opt=FORM)
+    async def end_member(
+        self,
+        state: State,
+        transaction: Transaction,
+        asking: Asking,
+        request: Request,
+        membership_id: FromPath[UUID],
+    ) -> Answer:
+        """End the membership of somebody who was invited."""
+        error = await refusal_of(transaction, operations.dismiss(transaction, asking, membership_id, today=today()))
+        if error is not None:
+            return await _again(state, request, asking, problem_of(error), {}, status=error.status)
+        return go_to(HERE)
+
 
 class InvitationController(Controller):
     """Lời mời vào hộ gia đình: the page that an invitation's link opens."""
@@ -159,28 +182,32 @@ async def view_of(
     if claim is None and home is None and not waiting:
         claim = next(iter(await queries.claims_of(session, own.household_id, limit=1)), None)
     head = own.role is MemberRole.HEAD and not waiting
+    exact = opens_home(own.source, own.checked_at, now=datetime.now(UTC))
     return shown.HouseholdView(
         members=[
             Member(
+                id=str(member.id),
                 name=me.name if member.is_me else member.name,
                 head=member.role is MemberRole.HEAD,
                 relation=member.relation,
                 me=member.is_me,
                 waiting=member.status is MemberStatus.WAITING,
+                can_end=member.can_end,
             )
             for member in found.members
         ],
         head=head,
         waiting=waiting,
-        address=await _card(session, request, asking, home) if home else None,
+        can_leave=own.source is MemberSource.INVITATION,
+        address=await _card(session, request, asking, home, exact=exact) if home else None,
         claim=_claim(claim, asking) if claim else None,
         hindrance=found.hindrance,
         invitations=await _open_invitations(session, own.household_id) if head else [],
     )
 
 
-async def _card(session: AsyncSession, request: Request, asking: Caller, home: Summary) -> Card:
-    details = await addresses.details(session, home.code)
+async def _card(session: AsyncSession, request: Request, asking: Caller, home: Summary, *, exact: bool) -> Card:
+    details = await addresses.details(session, home.code) if exact else None
     await record_own_read(session, request, asking, home.code)
     parts: list[str | None] = []
     if details is not None:

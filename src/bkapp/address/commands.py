@@ -66,7 +66,7 @@ def households(file: Path, source: str, dry_run: bool, report: Path | None, batc
 
 
 async def _households(file: Path, source: str, listing: Path, *, batch: int, dry_run: bool) -> Tally:
-    engine = open_engine(load_settings().database_url, pool_size=2)
+    engine = open_engine(load_settings().database_url, pool_size=4)
     console = Console(stderr=True)
     columns = (TextColumn("[progress.description]{task.description}"), BarColumn(), MofNCompleteColumn())
     try:
@@ -202,7 +202,7 @@ def _take(
     """Import a file in one transaction and say what came of it; exit with 1 if a row was refused."""
 
     async def run() -> Outcome:
-        engine = open_engine(load_settings().database_url, pool_size=1)
+        engine = open_engine(load_settings().database_url, pool_size=2)
         try:
             async with sessions_of(engine).begin() as session:
                 done = await work(session)
@@ -252,7 +252,7 @@ def demo_seed(count: int) -> None:
 
 
 async def _seed(households: int, report: Callable[[list[Fault]], None]) -> Tally:
-    engine = open_engine(load_settings().database_url, pool_size=2)
+    engine = open_engine(load_settings().database_url, pool_size=4)
     sessions = sessions_of(engine)
     drawn = demo.demo_codes()
     try:

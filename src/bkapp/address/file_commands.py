@@ -75,7 +75,7 @@ def geocode_command(file: Path, output: Path | None, columns: tuple[str, ...], w
 
 async def _geocode(sheet: Sheet, name: str, to: Path) -> Tally:
     url = load_settings().database_url
-    engine = open_engine(url, pool_size=2)
+    engine = open_engine(url, pool_size=4)
     readers = readers_of(engine)
     finder = open_finder(readers, url)
     console = Console(stderr=True)

@@ -14,7 +14,7 @@ from bkapp.jobs import jobs
 @jobs.task(name="address.settle_units", pass_context=False)
 async def settle_units_nightly(timestamp: int) -> None:
     """On the day on which communes merge, their homes go on under the new one.  Most nights there is nothing to do."""
-    engine = open_engine(load_settings().database_url, pool_size=1)
+    engine = open_engine(load_settings().database_url, pool_size=2)
     try:
         async with sessions_of(engine).begin() as session:
             await settle_units(session, today=today(), actor="nightly")
@@ -26,7 +26,7 @@ async def settle_units_nightly(timestamp: int) -> None:
 async def geocode_file(job_id: str) -> None:
     """Find the addresses of a file that was sent."""
     url = load_settings().database_url
-    engine = open_engine(url, pool_size=3)
+    engine = open_engine(url, pool_size=6)
     readers = readers_of(engine)
     finder = open_finder(readers, url)
     try:
@@ -40,7 +40,7 @@ async def geocode_file(job_id: str) -> None:
 @jobs.task(name="address.tend_geocode_jobs", pass_context=False)
 async def tend_geocode_jobs(timestamp: int) -> None:
     """Files whose worker died are taken up again; those that were kept long enough are deleted."""
-    engine = open_engine(load_settings().database_url, pool_size=1)
+    engine = open_engine(load_settings().database_url, pool_size=2)
     try:
         async with sessions_of(engine).begin() as session:
             await file_jobs.forget_old_jobs(session)

@@ -18,7 +18,7 @@ log = structlog.get_logger("bkapp.audit")
 @jobs.task(name="audit.seal_reads", pass_context=False)
 async def seal_settled_reads(timestamp: int) -> None:
     """Reads that are ten minutes old become part of the chain."""
-    engine = open_engine(load_settings().database_url, pool_size=1)
+    engine = open_engine(load_settings().database_url, pool_size=2)
     sealed = 1
     try:
         while sealed:
@@ -34,7 +34,7 @@ async def sign_checkpoint(timestamp: int) -> None:
     """What was added since the last checkpoint is verified and signed.  What is wrong with it is logged every hour."""
     settings = load_settings()
     keys = Keys.parse(settings.signing_keys)
-    engine = open_engine(settings.database_url, pool_size=1)
+    engine = open_engine(settings.database_url, pool_size=2)
     try:
         async with sessions_of(engine)() as session:
             await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})

@@ -19,6 +19,7 @@ from bkapp.households.schemas import (
     ClaimOut,
     ClaimsOut,
     DecidedOut,
+    EndMembership,
     InvitationOut,
     InvitationsOut,
     Invite,
@@ -157,6 +158,38 @@ class HouseholdController(Controller):
     ) -> None:
         """End an open invitation."""
         await operations.revoke(transaction, asking, invitation_id, now=datetime.now(UTC))
+
+    @post(
+        "/leave",
+        operation_id="leaveMyHousehold",
+        status_code=200,
+        guards=[citizen],
+        security=SIGNED_IN,
+        responses=OWN_CHANGE,
+    )
+    async def leave(self, transaction: Transaction, asking: Asking, idempotency_key: IdempotencyKey) -> MembershipOut:
+        """Leave the household one was invited to, or take back that one waits to be in it.
+
+        Its exact place is closed to one at once.  Refused to whom the residence register has in the household.
+        """
+        return MembershipOut.of(await operations.leave_own(transaction, asking, today=today()))
+
+    @post(
+        "/members/{membership_id:uuid}/end",
+        operation_id="endMyMember",
+        status_code=200,
+        guards=[citizen],
+        security=SIGNED_IN,
+        responses=OWN_CHANGE,
+    )
+    async def end_member(
+        self, transaction: Transaction, asking: Asking, idempotency_key: IdempotencyKey, membership_id: Id
+    ) -> MembershipOut:
+        """End the membership of somebody who was invited, by the head; they are told.
+
+        The home's exact place is closed to them at once.  Refused for those whom the residence register has there.
+        """
+        return MembershipOut.of(await operations.dismiss(transaction, asking, membership_id, today=today()))
 
 
 class InvitationController(Controller):
@@ -304,6 +337,26 @@ class MembershipController(Controller):
     ) -> MembershipOut:
         """The person does not belong to the household."""
         return MembershipOut.of(await operations.refuse_member(transaction, asking, membership_id, reason=data.reason))
+
+    @post(
+        "/{membership_id:uuid}/end",
+        operation_id="endMembership",
+        status_code=200,
+        guards=[officer],
+        security=KEYED,
+        responses=DECISION,
+    )
+    async def end(
+        self,
+        transaction: Transaction,
+        asking: Asking,
+        idempotency_key: IdempotencyKey,
+        membership_id: Id,
+        data: JSONBody[EndMembership],
+    ) -> MembershipOut:
+        """Somebody who was invited belongs to the household no more; they are told, without the reason."""
+        ended = await operations.end_member(transaction, asking, membership_id, reason=data.reason, today=today())
+        return MembershipOut.of(ended)
 
 
 async def _own(state: State, asking: Caller, request: Request, *, again: bool) -> Response[OwnHouseholdOut]:

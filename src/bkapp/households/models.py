@@ -30,6 +30,7 @@ class Membership(Table):
             postgresql_where=text("status = 'active' AND role = 'head'"),
         ),
         Index(None, "household_id"),
+        Index("ix_membership_invited", "status", "created_at", "id", postgresql_where=text("source = 'invitation'")),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, server_default=_NEW_ID)
@@ -56,7 +57,7 @@ class AddressClaim(Table):
         Index(
             "uq_address_claim_household_id", "household_id", unique=True, postgresql_where=text("status = 'waiting'")
         ),
-        Index("ix_address_claim_unit_id", "unit_id", postgresql_where=text("status = 'waiting'")),
+        Index(None, "status", "created_at", "id"),
         Index(None, "person_id"),
     )
 

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from bkapp.address.models import Dwelling, HouseholdLink
 from bkapp.address.rules import Status
 from bkapp.households.models import AddressClaim, Invitation, Membership, PopulationQuery
-from bkapp.households.rules import ClaimStatus, MemberRole, MemberSource, MemberStatus, Outcome
+from bkapp.households.rules import REGISTER_STANDS, ClaimStatus, MemberRole, MemberSource, MemberStatus, Outcome
 from bkapp.identity.models import Person
 from bkapp.units.models import AdminUnit
 
@@ -25,8 +25,13 @@ HOMES = f"""
         JOIN household_link l ON l.household_id = m.household_id AND l.recorded_to IS NULL
             AND l.valid_from <= {_TODAY} AND (l.valid_to IS NULL OR l.valid_to > {_TODAY})
         JOIN dwelling d ON d.code = l.code AND d.status = 'current'
-        WHERE m.person_id = {{person}} AND m.status = 'active' ORDER BY l.code)"""
-"""The codes where a person's household lives now, as text[]; to be filled in with what stands for the person's id."""
+        WHERE m.person_id = {{person}} AND m.status = 'active'
+            AND (m.source <> 'population' OR m.checked_at >= now() - interval '{REGISTER_STANDS.days} days')
+        ORDER BY l.code)"""
+"""The codes where a person's household lives now, as text[]; to be filled in with what stands for the person's id.
+
+What the population register said longer ago than :data:`REGISTER_STANDS` counts no more, until it says so again.
+"""
 
 # The communes of today's Bắc Kạn where a household is registered.  A code means the newest unit that had it; a unit
 # that has ended leads to what took it over.
@@ -152,6 +157,7 @@ class MemberRow(Struct, frozen=True):
     person_id: UUID
     role: MemberRole
     relation: str | None
+    source: MemberSource
     status: MemberStatus
     name_cipher: bytes | None
 
@@ -164,6 +170,7 @@ async def members(session: AsyncSession, household_id: UUID) -> list[MemberRow]:
             Membership.person_id,
             Membership.role,
             Membership.relation,
+            Membership.source,
             Membership.status,
             Person.name_cipher,
         )

@@ -16,6 +16,11 @@ ASK_ANEW_AFTER = timedelta(minutes=1)
 """How soon it may be asked again by a person who wants to know, or because it was away."""
 ANSWER_TAKES = timedelta(seconds=20)
 """How long an answer may be on its way; after that, whoever asked has gone away."""
+REGISTER_STANDS = timedelta(days=30)
+"""How long the register's word that somebody lives in a household opens its exact place to them.
+
+It is asked when they open the page of the household.  Who moved away must not keep the view because they never open it.
+"""
 ADULT_AT = 18  # Bộ luật Dân sự 2015, art. 20
 
 
@@ -152,6 +157,13 @@ def is_due(last: Outcome | None, asked_at: datetime | None, *, now: datetime, ag
         return True
     failed = last in {Outcome.UNAVAILABLE, Outcome.REFUSED}
     return now - asked_at >= (ASK_ANEW_AFTER if again or failed else ASK_AGAIN_AFTER)
+
+
+def opens_home(source: MemberSource, checked_at: datetime | None, *, now: datetime) -> bool:
+    """Whether an active membership opens the exact place of the home, as far as its age goes."""
+    if source is not MemberSource.POPULATION:
+        return True
+    return checked_at is not None and now - checked_at <= REGISTER_STANDS
 
 
 def hash_of(secret: str) -> bytes:

@@ -46,6 +46,12 @@ class Refuse(Struct, frozen=True, forbid_unknown_fields=True):
     reason: Note
 
 
+class EndMembership(Struct, frozen=True, forbid_unknown_fields=True):
+    """Why somebody belongs to the household no more, for the offices to read."""
+
+    reason: Note
+
+
 class Invite(Struct, frozen=True, forbid_unknown_fields=True):
     """What the invited person is to the head of the household."""
 
@@ -89,10 +95,11 @@ class MemberOut(Struct, frozen=True):
     relation: str | None
     status: MemberStatus
     name: str | None
+    can_end: Annotated[bool, Meta(description="Whether it is the asking head's to end: the member was invited.")]
 
     @classmethod
     def of(cls, row: MemberView) -> Self:
-        return cls(row.id, row.is_me, row.role, row.relation, row.status, row.name)
+        return cls(row.id, row.is_me, row.role, row.relation, row.status, row.name, row.can_end)
 
 
 class OwnClaimOut(Struct, frozen=True):

@@ -10,7 +10,7 @@ from bkapp.jobs import jobs
 @jobs.task(name="households.forget_old_invitations", pass_context=False)
 async def forget_old_invitations_nightly(timestamp: int) -> None:
     """Invitations that ended a month ago go; what came of them is in the memberships and the audit chain."""
-    engine = open_engine(load_settings().database_url, pool_size=1)
+    engine = open_engine(load_settings().database_url, pool_size=2)
     try:
         async with sessions_of(engine).begin() as session:
             await forget_old_invitations(session)

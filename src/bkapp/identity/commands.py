@@ -1,27 +1,25 @@
 """Commands about offices and the keys of personal data, for ``bkapp grants`` and ``bkapp keys``."""
 
-import asyncio
 import base64
 import secrets
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
 
 import click
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bkapp.access.rules import OFFICES, Role
-from bkapp.config import load_settings
-from bkapp.db import Sessions, open_engine, sessions_of
-from bkapp.errors import DomainError, NotFound
+from bkapp.config import BadSetting, Settings, load_settings
+from bkapp.db import Sessions
+from bkapp.errors import NotFound
 from bkapp.http import today
 from bkapp.identity import operations
 from bkapp.identity.operations import SEALED, Sealed
+from bkapp.running import on_database
 from bkapp.sealing import KEY_BYTES, Keyring, Unsealable
 from bkapp.units import queries as units
 
-T = TypeVar("T")
 ACTOR = "cli"
 
 
@@ -107,8 +105,8 @@ def reseal(*, also: Sequence[Sealed] = ()) -> click.Command:
         What was broken off goes on where it was. Once this has ended with nothing left, the other keys can go.
         """
 
-        async def work(sessions: Sessions, keyring: Keyring) -> int:
-            done = 0
+        async def work(settings: Settings, sessions: Sessions) -> int:
+            keyring, done = _keyring(settings), 0
             for what in (*SEALED, *also):
                 while True:
                     async with sessions.begin() as session:
@@ -119,7 +117,7 @@ def reseal(*, also: Sequence[Sealed] = ()) -> click.Command:
             return done
 
         try:
-            click.echo(f"{_run(work)} values sealed anew; nothing is left under another key", err=True)
+            click.echo(f"{on_database(work)} values sealed anew; nothing is left under another key", err=True)
         except Unsealable as error:
             click.echo(f"bkapp: {error}", err=True)
             raise SystemExit(1) from None
@@ -139,31 +137,14 @@ def _number_given() -> str:
 
 
 def _in_transaction(work: Callable[[AsyncSession, Keyring], Awaitable[str]]) -> str:
-    async def alone(sessions: Sessions, keyring: Keyring) -> str:
+    async def alone(settings: Settings, sessions: Sessions) -> str:
         async with sessions.begin() as session:
-            return await work(session, keyring)
+            return await work(session, _keyring(settings))
 
-    return _run(alone)
+    return on_database(alone)
 
 
-def _run(work: Callable[[Sessions, Keyring], Awaitable[T]]) -> T:
-    """Work with sessions and the keys of personal data; a refusal is told in a sentence."""
-    settings = load_settings()
+def _keyring(settings: Settings) -> Keyring:
     if not settings.data_keys or not settings.lookup_key:
-        click.echo(
-            "bkapp: BKAPP_DATA_KEYS and BKAPP_LOOKUP_KEY are not set: make them with `bkapp keys data`.", err=True
-        )
-        raise SystemExit(2)
-
-    async def run() -> T:
-        engine = open_engine(settings.database_url, pool_size=1)
-        try:
-            return await work(sessions_of(engine), Keyring.parse(settings.data_keys, settings.lookup_key))
-        finally:
-            await engine.dispose()
-
-    try:
-        return asyncio.run(run())
-    except DomainError as refusal:
-        click.echo(f"bkapp: {refusal.detail}", err=True)
-        raise SystemExit(1) from None
+        raise BadSetting("BKAPP_DATA_KEYS and BKAPP_LOOKUP_KEY are not set: make them with `bkapp keys data`.")
+    return Keyring.parse(settings.data_keys, settings.lookup_key)

@@ -12,7 +12,7 @@ from bkapp.jobs import jobs
 @jobs.task(name="identity.forget", pass_context=False)
 async def forget_nightly(timestamp: int) -> None:
     """Attempts, codes, used tokens and sessions that are over for long are forgotten."""
-    engine = open_engine(load_settings().database_url, pool_size=1)
+    engine = open_engine(load_settings().database_url, pool_size=2)
     try:
         async with sessions_of(engine).begin() as session:
             await operations.forget(session, now=datetime.now(UTC))

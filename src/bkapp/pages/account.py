@@ -68,13 +68,15 @@ class NoticeView(Struct, frozen=True):
 
 
 class Member(Struct, frozen=True, kw_only=True):
-    """A person of the household."""
+    """A person of the household.  ``can_end``: they were invited, and the head who reads this may end that."""
 
+    id: str
     name: str | None
     head: bool
     relation: str | None = None
     me: bool = False
     waiting: bool = False
+    can_end: bool = False
 
 
 class Card(Struct, frozen=True, kw_only=True):
@@ -110,7 +112,8 @@ class Sent(Struct, frozen=True, kw_only=True):
 class HouseholdView(Struct, frozen=True, kw_only=True):
     """A household as its members see it.
 
-    ``waiting``: the reader's own membership waits for an officer.  ``hindrance`` is why no address can be claimed now.
+    ``waiting``: the reader's own membership waits for an officer; ``can_leave``: it began with an invitation.
+    ``hindrance`` is why no address can be claimed now.
     """
 
     members: Sequence[Member]
@@ -120,6 +123,7 @@ class HouseholdView(Struct, frozen=True, kw_only=True):
     claim: Claim | None
     hindrance: str | None = None
     invitations: Sequence[Sent] = ()
+    can_leave: bool = False
 
 
 class Invited(Struct, frozen=True):

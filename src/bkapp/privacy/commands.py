@@ -1,24 +1,17 @@
 """Commands for the data officer, for ``bkapp privacy``."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import TypeVar
 from uuid import UUID
 
 import click
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from bkapp.config import load_settings
-from bkapp.db import open_engine, sessions_of
-from bkapp.errors import DomainError
 from bkapp.privacy import operations, queries
 from bkapp.privacy.queries import Case
 from bkapp.privacy.rules import HANOI, LIMITS, RETENTION
+from bkapp.running import in_transaction
 
-T = TypeVar("T")
 ACTOR = "cli"
 
 
@@ -35,7 +28,7 @@ def deadlines(*, overdue: bool) -> None:
     They are named by ids of ours; who asked is for the data officer's page.
     """
     now = datetime.now(UTC)
-    found = _in_transaction(lambda session: queries.cases(session, is_open=True, limit=1000))
+    found = in_transaction(lambda session: queries.cases(session, is_open=True, limit=1000))
     shown = [case for case in found if not overdue or _late(case, now)]
     if not shown:
         click.echo("no request is overdue" if overdue else "no request is open", err=True)
@@ -85,28 +78,10 @@ def limits() -> None:
 @click.argument("person", type=click.UUID)
 def lift_restriction(person: UUID) -> None:
     """Let the data of PERSON (an id of ours) be used by consent again, because they want it."""
-    _in_transaction(lambda session: operations.lift_restriction(session, person, actor=ACTOR))
+    in_transaction(lambda session: operations.lift_restriction(session, person, actor=ACTOR))
     click.echo("lifted", err=True)
 
 
 def _late(case: Case, now: datetime) -> bool:
     standing = case.standing(now)
     return standing is not None and standing.overdue
-
-
-def _in_transaction(work: Callable[[AsyncSession], Awaitable[T]]) -> T:
-    """Run work in one transaction of its own; a refusal is told in a sentence."""
-
-    async def run() -> T:
-        engine = open_engine(load_settings().database_url, pool_size=1)
-        try:
-            async with sessions_of(engine).begin() as session:
-                return await work(session)
-        finally:
-            await engine.dispose()
-
-    try:
-        return asyncio.run(run())
-    except DomainError as refusal:
-        click.echo(f"bkapp: {refusal.detail}", err=True)
-        raise SystemExit(1) from None

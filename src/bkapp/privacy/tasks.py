@@ -13,7 +13,7 @@ from bkapp.privacy.rules import RETENTION_TASK
 @jobs.task(name=RETENTION_TASK, pass_context=False)
 async def keep_no_longer_nightly(timestamp: int) -> None:
     """What is older than the table of retention says is deleted."""
-    engine = open_engine(load_settings().database_url, pool_size=1)
+    engine = open_engine(load_settings().database_url, pool_size=2)
     try:
         async with sessions_of(engine).begin() as session:
             await keep_no_longer(session, now=datetime.now(UTC))

@@ -38,7 +38,7 @@ def boundaries(*, then: Then) -> click.Command:
         """
 
         async def run() -> ImportReport:
-            engine = open_engine(load_settings().database_url, pool_size=1)
+            engine = open_engine(load_settings().database_url, pool_size=2)
             try:
                 async with sessions_of(engine).begin() as session:
                     report = await import_boundaries(

@@ -93,7 +93,7 @@ class AddressController(Controller):
         # Every scan of a plate comes here, so a session is opened only for those who may see more.
         found = await resolve(state.lookup, state.readers, code)
         asking = maybe_asking(request)
-        if asking is None:
+        if asking is None or not asking.may_see_more(found.code):
             return AddressOut.of(found)
         async with state.readers.begin() as reading:
             return AddressOut.of(found, await details_for(reading, asking, found, request))

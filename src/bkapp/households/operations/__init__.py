@@ -13,7 +13,14 @@ from bkapp.households.operations.asking import (
     take_refusal,
 )
 from bkapp.households.operations.claiming import Pin, claim, withdraw
-from bkapp.households.operations.deciding import confirm_claim, confirm_member, refuse_claim, refuse_member
+from bkapp.households.operations.deciding import (
+    confirm_claim,
+    confirm_member,
+    end_member,
+    refuse_claim,
+    refuse_member,
+)
+from bkapp.households.operations.ending import ResidenceDecides, dismiss, leave_own
 from bkapp.households.operations.inviting import accept, forget_old_invitations, invite, revoke
 from bkapp.households.operations.leaving import forget_person
 from bkapp.households.operations.showing import HouseholdView, MemberView, name_of, require_head, require_member, show
@@ -26,13 +33,17 @@ __all__ = [
     "NotRegistered",
     "Pin",
     "Question",
+    "ResidenceDecides",
     "accept",
     "claim",
     "confirm_claim",
     "confirm_member",
+    "dismiss",
+    "end_member",
     "forget_old_invitations",
     "forget_person",
     "invite",
+    "leave_own",
     "name_of",
     "question_due",
     "refuse_claim",

@@ -18,6 +18,7 @@ from bkapp.errors import FieldError, Forbidden, Invalid, NotFound
 from bkapp.households import queries
 from bkapp.households.models import AddressClaim, Membership
 from bkapp.households.operations.claiming import ClaimOvertaken, locked_claim
+from bkapp.households.operations.ending import end_invited, locked_member
 from bkapp.households.operations.leaving import reject_proposal
 from bkapp.households.rules import ClaimStatus, MemberStatus, settle_claim, settle_membership
 
@@ -80,10 +81,20 @@ async def refuse_member(session: AsyncSession, caller: Caller, membership_id: UU
     return membership
 
 
+async def end_member(
+    session: AsyncSession, caller: Caller, membership_id: UUID, *, reason: str, today: date
+) -> Membership:
+    """Somebody who was invited belongs to the household no more, or should not have been in it."""
+    await locked_member(session, membership_id)
+    membership = await _member_to_decide(session, caller, membership_id)
+    await end_invited(session, membership, caller, by="officer", reason=_in_words(reason), today=today)
+    return membership
+
+
 def _in_words(reason: str) -> str:
     plain = tidy(reason)
     if plain is None:
-        raise Invalid("A refusal says why.", [FieldError("/reason", "nothing can be read in it")])
+        raise Invalid("A decision against somebody says why.", [FieldError("/reason", "nothing can be read in it")])
     return plain
 
 

@@ -1,4 +1,4 @@
-"""Leaving a household: because the register names another, or because the person is erased."""
+"""Leaving a household: because the register names another, the membership is ended, or the person is erased."""
 
 from datetime import date
 from uuid import UUID

@@ -15,7 +15,7 @@ from bkapp.households.models import Membership
 from bkapp.households.operations.asking import NameMismatch, NotRegistered, opened, person_of
 from bkapp.households.providers import RegisterUnavailable
 from bkapp.households.queries import ClaimRow
-from bkapp.households.rules import ClaimStatus, Hindrance, MemberRole, MemberStatus, Outcome, is_adult
+from bkapp.households.rules import ClaimStatus, Hindrance, MemberRole, MemberSource, MemberStatus, Outcome, is_adult
 from bkapp.identity.models import Person
 from bkapp.sealing import Keyring
 from bkapp.units import queries as units
@@ -37,7 +37,7 @@ class NotHead(Forbidden):
 
 
 class MemberView(Struct, frozen=True):
-    """Somebody of the household.  ``name`` is there for its head alone."""
+    """Somebody of the household.  ``name`` is there for its head alone, who may end those ``can_end`` is true of."""
 
     id: UUID
     is_me: bool
@@ -45,6 +45,7 @@ class MemberView(Struct, frozen=True):
     relation: str | None
     status: MemberStatus
     name: str | None
+    can_end: bool = False
 
 
 class HouseholdView(Struct, frozen=True, kw_only=True):
@@ -124,10 +125,11 @@ async def _members(
     for row in await queries.members(session, own.household_id):
         is_me = row.person_id == own.person_id
         name = None
+        can_end = own.role is MemberRole.HEAD and row.source is MemberSource.INVITATION
         if own.role is MemberRole.HEAD and not is_me:
             name = name_of(keyring, row.person_id, row.name_cipher)
             await record_read(session, caller, subject=str(row.person_id), what=what, request_id=request_id)
-        views.append(MemberView(row.id, is_me, row.role, row.relation, row.status, name))
+        views.append(MemberView(row.id, is_me, row.role, row.relation, row.status, name, can_end))
     return views
 
 
@@ -168,5 +170,5 @@ async def require_head(session: AsyncSession, caller: Caller) -> Membership:
     """The same of its head; raise :class:`NotHead`."""
     membership = await require_member(session, caller)
     if membership.role is not MemberRole.HEAD:
-        raise NotHead("Only the head of the household invites.")
+        raise NotHead("Only the head of the household does this.")
     return membership
