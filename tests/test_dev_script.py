@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -187,6 +188,16 @@ def test_up_serves_again_within_seconds_and_down_leaves_nothing(dev: Run, tmp_pa
     sockets = Path((tmp_path / "state/sockets").read_text().strip())
     assert len(processes) == 4
     assert all(is_running(process) for process in processes)
+
+    # Without the practice eID nobody could sign in.
+    practice = (tmp_path / "state/run/practice.pid").read_text()
+    os.kill(int(practice.split()[0]), signal.SIGTERM)
+    for _ in range(100):
+        if not is_running(practice):
+            break
+        time.sleep(0.1)
+    assert dev("up", "-d").stdout.startswith(f"bkapp: http://localhost:{port}  (stop")
+    processes += [file.read_text() for file in (tmp_path / "state/run").glob("*.pid")]
     assert dev("down").returncode == 0
 
     began = time.monotonic()

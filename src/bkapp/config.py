@@ -34,6 +34,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     demo: bool
     base_url: str
     signing_keys: str
+    data_controller: str
     data_keys: str
     lookup_key: str
     eid_issuer: str
@@ -66,6 +67,7 @@ VARIABLES: dict[str, str] = {
     "demo": "BKAPP_DEMO",
     "base_url": "BKAPP_BASE_URL",
     "signing_keys": "BKAPP_SIGNING_KEYS",
+    "data_controller": "BKAPP_DATA_CONTROLLER",
     "data_keys": "BKAPP_DATA_KEYS",
     "lookup_key": "BKAPP_LOOKUP_KEY",
     "eid_issuer": "BKAPP_EID_ISSUER",
@@ -107,6 +109,7 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         demo=demo,
         base_url=_base_url(environ, f"http://localhost:{port}" if demo else None, secure=bool(issuer) and not demo),
         signing_keys=_signing_keys(environ, demo=demo),
+        data_controller=_controller(environ, needed=bool(issuer), demo=demo),
         data_keys=data_keys,
         lookup_key=_lookup_key(environ, needed=bool(data_keys), demo=demo),
         eid_issuer=issuer,
@@ -239,6 +242,15 @@ def _keys(environ: Mapping[str, str], name: str, default: str, *, needed: bool, 
         kids.add(kid)
         if not demo and raw.startswith(b"bkapp demo, "):
             raise BadSetting(f"{name} holds a published demo key, which keeps nothing outside demo mode.")
+    return text
+
+
+def _controller(environ: Mapping[str, str], *, needed: bool, demo: bool) -> str:
+    """Who answers for personal data; a consent counts only from somebody who was told (Luật 91/2025/QH15)."""
+    name = "BKAPP_DATA_CONTROLLER"
+    text = environ.get(name, "").strip() or ("Ủy ban nhân dân tỉnh Thái Nguyên (dữ liệu thử)" if demo else "")
+    if not text and needed:
+        raise BadSetting(f"{name} is not set: name the authority that answers for personal data, for people to read.")
     return text
 
 

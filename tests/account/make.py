@@ -21,12 +21,16 @@ COOKIE = "__Host-bkapp"
 
 @asynccontextmanager
 async def served(
-    settings: Settings, sessions: Sessions, *callers: Caller, population: Register | None = None
+    settings: Settings,
+    sessions: Sessions,
+    *callers: Caller,
+    population: Register | None = None,
+    readers: Sessions | None = None,
 ) -> AsyncIterator[AsyncClient]:
     """A client of the application in which some have signed in, each with a cookie that is their id."""
     residents = Residents()
     residents.let_in(*(msgspec.structs.replace(caller, by_cookie=True) for caller in callers))
-    app = create_app(settings, sessions, sessions, people=residents, population=population)
+    app = create_app(settings, sessions, readers or sessions, people=residents, population=population)
     transport = ASGITransport(app=Edge(app, settings), raise_app_exceptions=False)  # type: ignore[arg-type]
     async with AsyncClient(transport=transport, base_url="http://bkapp.test") as client:
         yield client

@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
 from uuid import uuid4
 
 import msgspec
@@ -434,8 +435,8 @@ class TestHousehold:
             again = await send(browser, newcomer, "/toi/ho-gia-dinh/hoi-lai")
 
         assert answer.status_code == home.status_code == 200
-        assert "đang không trả lời" in answer.text
-        assert "đang không trả lời" in home.text
+        assert "tạm thời không trả lời" in answer.text
+        assert "tạm thời không trả lời" in home.text
         assert again.status_code == 303
 
     async def test_an_invitation_is_shown_once_and_kept_nowhere(
@@ -507,7 +508,7 @@ class TestHousehold:
             told = await see(browser, sent, "/toi")
             after = await see(browser, head, "/toi/ho-gia-dinh")
 
-        assert "Rút lời xin" in waits.text
+        assert "Rút đề nghị vào hộ" in waits.text
         assert (took_back.status_code, took_back.headers["location"]) == (303, "/toi/ho-gia-dinh")
         assert (again.status_code, stays.status_code, foreign.status_code) == (409, 409, 403)
         assert "<title>Lỗi: " in stays.text
@@ -634,6 +635,69 @@ class TestData:
         assert (consent.purpose, consent.channel.value) == ("notices", "web")
         assert consent.withdrawn_at is not None
 
+    @pytest.mark.parametrize("answer", [{}, {"answer": ""}, {"answer": "x"}])
+    async def test_an_answer_that_is_none_withdraws_nothing(
+        self, browser: AsyncClient, session: AsyncSession, head: Caller, answer: dict[str, str]
+    ) -> None:
+        await send(browser, head, "/toi/du-lieu/dong-y", purpose="notices", version="1", answer="give")
+        odd = await send(browser, head, "/toi/du-lieu/dong-y", purpose="notices", version="1", **answer)
+
+        assert odd.status_code == 422
+        assert (await session.scalars(select(Consent.withdrawn_at))).one() is None
+
+    async def test_who_is_not_sure_enough_is_not_told_who_read(
+        self, settings: Settings, sessions: Sessions, session: AsyncSession, head: Caller, officer: Caller
+    ) -> None:
+        lowly = msgspec.structs.replace(head, level=1)
+        await session.commit()
+        async with served(settings, sessions, head, officer) as browser:
+            await send(browser, head, CLAIM, **await pin_of(session))
+            await see(browser, officer, "/can-bo/viec")
+            known = (await see(browser, head, "/toi/du-lieu")).text
+        async with served(settings, sessions, lowly) as browser:
+            page = (await see(browser, lowly, "/toi/du-lieu")).text
+
+        assert "Xét đề nghị nhận địa chỉ" in known
+        assert "Xét đề nghị nhận địa chỉ" not in page
+        assert "/toi/du-lieu/luot-xem" not in page
+
+    async def test_an_open_request_is_not_hidden_by_closed_ones(
+        self, browser: AsyncClient, session: AsyncSession, head: Caller
+    ) -> None:
+        await send(browser, head, "/toi/du-lieu/yeu-cau", kind="access")
+        now = datetime.now(UTC)
+        for day in range(1, 7):
+            session.add(
+                SubjectRequest(
+                    person_id=head.person,
+                    kind="rectify",
+                    status="done",
+                    received_at=now + timedelta(days=day),
+                    acknowledge_by=now,
+                    due_at=now,
+                    closed_at=now,
+                )
+            )
+        await session.commit()
+
+        assert "Còn 10 ngày" in (await see(browser, head, "/toi/du-lieu")).text
+
+    async def test_a_request_that_cannot_be_done_yet_hides_none_behind_it(
+        self, browser: AsyncClient, head: Caller, registrar: Caller
+    ) -> None:
+        for kind in ("access", "rectify", "provide", "object"):
+            await send(browser, head, "/toi/du-lieu/yeu-cau", kind=kind)
+        here = "/can-bo/quyen-du-lieu"
+        first = await see(browser, registrar, here)
+        rest = await see(browser, registrar, link(first, f'{here}\\?sau=[^"]+'))
+
+        ids = [set(re.findall(f"{here}/([^/]+)/tiep-nhan", page.text)) for page in (first, rest)]
+        assert [len(each) for each in ids] == [2, 2]
+        assert not ids[0] & ids[1]
+        assert "?sau=" not in rest.text
+        for odd in ("x", "", str(uuid4())):
+            assert (await see(browser, registrar, f"{here}?sau={odd}")).status_code in {200, 400}
+
     async def test_a_text_that_changed_meanwhile_is_not_agreed_to(self, browser: AsyncClient, head: Caller) -> None:
         answer = await send(browser, head, "/toi/du-lieu/dong-y", purpose="notices", version="0", answer="give")
 
@@ -647,7 +711,8 @@ class TestData:
         asked = await send(browser, head, "/toi/du-lieu/yeu-cau", kind="rectify", details="Tên tôi sai")
         twice = await send(browser, head, "/toi/du-lieu/yeu-cau", kind="rectify", details="Tên tôi sai")
         assert (wrong.status_code, asked.status_code, twice.status_code) == (422, 303, 409)
-        assert re.search(r"Còn \d+ ngày", (await see(browser, head, "/toi/du-lieu")).text)
+        # The days are those until the day that stands beside them, not until the acknowledgement.
+        assert "Còn 10 ngày" in (await see(browser, head, "/toi/du-lieu")).text
 
         here = "/can-bo/quyen-du-lieu"
         work = await see(browser, registrar, here)
@@ -655,7 +720,9 @@ class TestData:
         one = link(work, f'{here}/[^"]+/tiep-nhan').removesuffix("/tiep-nhan")
         assert (await send(browser, registrar, f"{one}/tiep-nhan")).status_code == 303
         assert (await send(browser, registrar, f"{one}/tiep-nhan")).status_code == 409
-        assert (await send(browser, registrar, f"{one}/gia-han", days="99", words="Chờ")).status_code == 422
+        for days in ("99", "0", "٣", "0001" + "0" * 5000):
+            odd = await send(browser, registrar, f"{one}/gia-han", days=days, words="Chờ hồ sơ gốc")
+            assert (odd.status_code, "Chờ hồ sơ gốc" in odd.text) == (422, True)
         assert (await send(browser, registrar, f"{one}/gia-han", days="5", words="Chờ công an xã")).status_code == 303
         assert (await send(browser, registrar, f"{one}/xong", words="")).status_code == 422
         assert "Chờ công an xã" in (await see(browser, head, "/toi/du-lieu")).text
@@ -716,6 +783,9 @@ async def test_nothing_typed_ends_in_an_error_of_ours(browser: AsyncClient, head
     for caller, path, fields in forms:
         answer = await send(browser, caller, path, **fields)
         assert 400 <= answer.status_code < 500, (path, answer.status_code)
+    for thon in ("9" * 5000, "٣", "-1", sent):
+        answer = await see(browser, head, f"{MAP}?thon={quote(thon)}")
+        assert answer.headers["location"] == CLAIM
     many = await send(browser, head, CLAIM, **{f"f{n}": "x" for n in range(60)})
     assert many.status_code == 400
     assert (await see(browser, head, "/moi/" + "%20" * 40)).status_code == 400

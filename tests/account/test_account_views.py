@@ -93,7 +93,7 @@ NEW: dict[str, dict[str, Any]] = {
     "form": {"problem": None, "typed": {}},
 }
 PURPOSE_VIEWS = [
-    PurposeView(key=one.id, title=one.title, text=one.text, version=one.version, given=AT)
+    PurposeView(key=one.id, title=one.title, text=one.text, version=one.version, given=AT, data=", ".join(one.data))
     for one in PURPOSES.values()
     if one.basis == "consent"
 ]
@@ -151,9 +151,12 @@ def _data(**changes: Any) -> tuple[str, dict[str, Any]]:
         "me": ME,
         "profile": [Line("Họ tên", "Nông Văn Hùng"), Line("Số định danh", "•••••••• 0101")],
         "purposes": PURPOSE_VIEWS,
+        "tasks": [Line(one.title, one.act) for one in PURPOSES.values() if one.basis == "task"],
+        "sure": True,
         "requests": [REQUEST] * REQUESTS_SHOWN,
         "reads": [ReadView(AT, "Cán bộ Xã Phủ Thông", "Xem chi tiết địa chỉ")] * READS_SHOWN,
         "recent": False,
+        "controller": "Ủy ban nhân dân tỉnh Thái Nguyên",
         "asks": [Choice("rectify", "Chỉnh sửa dữ liệu của tôi")],
     }
     return "data.html", {**values, **NEW["form"], **changes}
@@ -171,8 +174,8 @@ def _work(**changes: Any) -> tuple[str, dict[str, Any]]:
 
 def _requests(**changes: Any) -> tuple[str, dict[str, Any]]:
     cases = [msgspec.structs.replace(CASE, id=other(n), erase=n == 0, late=n == 1) for n in range(rights.SHOWN)]
-    values: dict[str, Any] = {"me": REGISTRAR, "requests": cases, "more": True, "most_days": 15, "problem": None}
-    return "requests.html", {**values, "of": "", **changes}
+    values: dict[str, Any] = {"me": REGISTRAR, "requests": cases, "more": other(9), "most_days": 15, "problem": None}
+    return "requests.html", {**values, "typed": {}, "of": "", **changes}
 
 
 WRONG = Problem("Không thể cấp địa chỉ theo đề nghị này", [FieldProblem("building", "Đã có nhà khác ở đúng cửa này.")])
@@ -388,7 +391,7 @@ def test_who_is_invited_may_go_and_be_sent_away_in_two_steps() -> None:
         return [action for action in actions if action.endswith(("/roi", "/moi-ra"))]
 
     assert forms("household of who waits") == forms("household of who was invited") == ["/toi/ho-gia-dinh/roi"]
-    assert "Rút lời xin" in shown("household of who waits").text
+    assert "Rút đề nghị vào hộ" in shown("household of who waits").text
     assert "Rời hộ" in shown("household of who was invited").text
     assert forms("household") == [f"/toi/ho-gia-dinh/thanh-vien/{ID[:-1]}{n}/moi-ra" for n in (3, 4)]
     assert len(list(shown("household").every("summary"))) == 2
@@ -401,6 +404,30 @@ def test_consent_is_never_given_beforehand_and_as_easily_withdrawn_as_given() ->
     assert {button["value"] for button in buttons} == {"give", "withdraw"}
     assert {button["class"] for button in buttons} == {"plain"}
     assert not [field for field in found.every("input") if "checked" in field]
+
+
+def test_who_is_asked_for_consent_is_told_which_data_and_when_they_withdrew() -> None:
+    one = msgspec.structs.replace(PURPOSE_VIEWS[0], given=None, withdrawn=AT)
+    template, values = _data(purposes=[one])
+    found = Page(render(f"account/{template}", **values)).text
+
+    assert f"Dữ liệu được dùng: {one.data}." in found
+    assert "Bạn đã rút lại sự đồng ý lúc" in found
+    assert "Bạn chưa đồng ý" not in found
+    for purpose in PURPOSES.values():
+        if purpose.basis == "task":
+            assert purpose.act in found
+
+
+def test_the_reason_for_more_time_is_not_lost_and_what_is_wrong_stands_at_its_field() -> None:
+    days = f"days-{other(1)}"
+    problem = Problem("Chưa gia hạn được", [FieldProblem(days, "Gia hạn từ 1 đến 15 ngày.")])
+    template, values = _requests(problem=problem, of=other(1), typed={"words": "Chờ <xã>"})
+    html = render(f"account/{template}", **values)
+    chosen = next(select for select in Page(html).every("select") if select["id"] == days)
+
+    assert chosen["aria-describedby"] == f"{days}-wrong"
+    assert html.count("Chờ &lt;xã&gt;</textarea>") == 1
 
 
 def test_export_is_offered_only_to_who_signed_in_just_now() -> None:

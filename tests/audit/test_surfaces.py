@@ -15,6 +15,7 @@ from bkapp.audit import checkpoints, tasks
 from bkapp.audit.checkpoints import Keys
 from bkapp.audit.commands import audit
 from bkapp.audit.operations import append
+from bkapp.audit.queries import verify
 from bkapp.config import DEMO_SIGNING_KEYS
 from tests.audit.test_chain import NOW, a_chain, signed
 
@@ -130,6 +131,21 @@ class TestJobs:
         assert logged == [{"event": "audit_chain_broken", "broken": 1, "kind": "entry_altered", "seq": 2}]
         with psycopg.connect(place) as connection:
             assert connection.execute("SELECT seq FROM audit_checkpoint ORDER BY 1").fetchall() == [(4,), (5,)]
+
+    async def test_what_is_added_meanwhile_is_left_to_the_next_time(
+        self, place: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def verified(*arguments: Any, **options: Any) -> Any:
+            found = await verify(*arguments, **options)
+            await asyncio.to_thread(added, place, 3)
+            return found
+
+        monkeypatch.setattr(tasks, "verify", verified)
+        await asyncio.to_thread(added, place, 4)
+        await tasks.sign_checkpoint(timestamp=0)
+
+        with psycopg.connect(place) as connection:
+            assert connection.execute("SELECT seq FROM audit_checkpoint").fetchall() == [(4,)]
 
 
 class TestRoute:

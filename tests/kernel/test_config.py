@@ -25,6 +25,7 @@ GOOD = {
     "BKAPP_EID_ISSUER": "https://eid.example",
     "BKAPP_DATA_KEYS": "d1:" + "B" * 42 + "A",
     "BKAPP_LOOKUP_KEY": "C" * 42 + "A",
+    "BKAPP_DATA_CONTROLLER": "Ủy ban nhân dân tỉnh Thái Nguyên",
 }
 
 
@@ -57,6 +58,7 @@ def test_every_field_has_a_variable() -> None:
         ("BKAPP_SIGNING_KEYS", "other" + DEMO_SIGNING_KEYS[4:]),
         ("BKAPP_SIGNING_KEYS", "a-kid-of-more-than-16:" + "A" * 43),
         ("BKAPP_SIGNING_KEYS", f"k:{'A' * 43},k:{'B' * 42}A"),
+        ("BKAPP_DATA_CONTROLLER", " "),
         ("BKAPP_DATA_KEYS", ""),
         ("BKAPP_DATA_KEYS", "k1:short"),
         ("BKAPP_DATA_KEYS", DEMO_DATA_KEYS),

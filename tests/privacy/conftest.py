@@ -37,7 +37,12 @@ async def citizen(session: AsyncSession, residents: people.Residents) -> Caller:
 
 @pytest.fixture
 async def data_officer(session: AsyncSession, residents: people.Residents) -> Caller:
-    found = replace(await people.a_person(session, "Ma Thị Lan"), role=Role.ADMIN, unit_ids=None)
+    found = replace(
+        await people.a_person(session, "Ma Thị Lan"),
+        role=Role.ADMIN,
+        unit_ids=None,
+        authenticated_at=datetime.now(UTC),
+    )
     residents.let_in(found)
     await session.commit()
     return found

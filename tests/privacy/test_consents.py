@@ -60,6 +60,7 @@ async def test_nothing_is_given_by_itself(client: AsyncClient, citizen: Caller) 
     answer = await people.fetch(client, citizen, "/api/v1/me/purposes")
 
     assert answer.headers["cache-control"] == "no-store"
+    assert answer.json()["controller"] == "Ủy ban nhân dân tỉnh Thái Nguyên (dữ liệu thử)"
     states = {each["id"]: each["state"] for each in answer.json()["items"]}
     assert set(states.values()) == {"not_needed", "not_given"}
     assert [name for name, state in states.items() if state == "not_given"] == [

@@ -37,14 +37,15 @@ from bkapp.households.operations.leaving import SOURCE
 from bkapp.households.rules import Relation
 from bkapp.http import IdempotencyRecord, today
 from bkapp.identity import operations as identity
-from bkapp.identity.models import NativeCode, Person, RefreshToken, RoleGrant, SignIn
+from bkapp.identity.models import NativeCode, Notice, Person, RefreshToken, RoleGrant, SignIn
 from bkapp.identity.operations import Arrived
 from bkapp.identity.rules import EndReason, SignInKind
 from bkapp.privacy import operations
 from bkapp.privacy.models import Consent, SubjectRequest
 from bkapp.privacy.operations import Blocker, ErasureBlocked
+from bkapp.privacy.operations.requests import _locked
 from bkapp.privacy.purposes import PURPOSES
-from bkapp.privacy.rules import RequestKind
+from bkapp.privacy.rules import RequestKind, RequestStatus
 from bkapp.sealing import Keyring, Unsealable
 from tests import make
 from tests.households import make as people
@@ -289,7 +290,12 @@ async def life(committed: Sessions, settings: Settings) -> AsyncIterator[Life]:
     residents = people.Residents()
     async with committed.begin() as session:
         me, number = await a_person(session)
-        officer = replace(await people.a_person(session, "Ma Thị Lan"), role=Role.ADMIN, unit_ids=None)
+        officer = replace(
+            await people.a_person(session, "Ma Thị Lan"),
+            role=Role.ADMIN,
+            unit_ids=None,
+            authenticated_at=datetime.now(UTC),
+        )
         relative = await people.a_person(session, "Nông Thị Mai")
     residents.let_in(me, officer, relative)
     async with people.served(settings, committed, residents) as client:
@@ -545,3 +551,31 @@ async def test_an_erasure_and_the_persons_own_change_at_once(life: Life, committ
         assert person.phone_cipher is None
         left = select(func.count()).where(SubjectRequest.details_cipher.is_not(None))
         assert await session.scalar(left) == 0
+
+
+async def test_a_step_of_another_request_and_an_erasure_wait_for_each_other(committed: Sessions) -> None:
+    """Both lock the person first: neither dies of the other's lock, and no notice is left of who is gone."""
+    async with committed.begin() as session:
+        me = await people.a_person(session, NAME)
+        assert me.person is not None
+        kinds = (RequestKind.RECTIFY, RequestKind.ERASE)
+        now = datetime.now(UTC)
+        other, mine = [
+            await operations.ask(session, people.KEYRING, me.person, kind=kind, details=None, now=now) for kind in kinds
+        ]
+
+    async def erasing() -> None:
+        async with committed.begin() as session:
+            await operations.to_erase(session, mine.id)
+            await operations.erase(session, people.KEYRING, mine.person_id, actor="clerk", now=now)
+
+    async with committed.begin() as session:
+        await _locked(session, other.id)
+        waiting = asyncio.create_task(erasing())
+        await asyncio.sleep(0.3)
+        await operations.refuse(session, other.id, actor="clerk", reason="Không đủ căn cứ", now=now)
+    await waiting
+    async with committed() as session:
+        assert await session.scalar(select(func.count()).where(Notice.person_id == me.person)) == 0
+        kept = await session.get_one(SubjectRequest, other.id)
+        assert kept.status is RequestStatus.REFUSED

@@ -211,6 +211,10 @@ class TestPdf:
         text = " ".join(" ".join(page.extract_text() for page in read.pages).split())
         for said in ("Nông Văn Hùng", await people.number_of(session, citizen), "12/03/1984", WORDS, "Chủ hộ"):
             assert said in text, said
+        for said in ("Loại: trình duyệt", "Vai trò: chủ hộ", "Kênh: trang web", "Tình trạng: đang giải quyết"):
+            assert said in text, said
+        for code in ("browser", "acknowledged", "population", "consent_given"):
+            assert code not in text.split(), code
         for title in ("Hồ sơ", "Ai đã xem dữ liệu của bạn", "Sự đồng ý"):
             assert title in text
         assert read.metadata is not None

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 from click.testing import CliRunner
 from httpx import AsyncClient, Response
+from msgspec.structs import replace
 from sqlalchemy import func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -189,6 +190,15 @@ class TestDesk:
         longer = datetime.fromisoformat(answer.json()["due_at"]) - datetime.fromisoformat(made["due_at"])
         assert longer == timedelta(days=5)
 
+    async def test_acknowledging_takes_no_extension_back(
+        self, client: AsyncClient, citizen: Caller, data_officer: Caller
+    ) -> None:
+        made = (await ask(client, citizen, "restrict")).json()
+        await step(client, data_officer, made["id"], "extend", {"days": 15, "reason": "Chờ xác minh"})
+        answer = await step(client, data_officer, made["id"], "acknowledge", {"with_processor": True})
+        longer = datetime.fromisoformat(answer.json()["due_at"]) - datetime.fromisoformat(made["due_at"])
+        assert longer == timedelta(days=20)
+
     async def test_more_time_is_taken_once_and_the_person_sees_why(
         self, client: AsyncClient, citizen: Caller, data_officer: Caller
     ) -> None:
@@ -283,6 +293,17 @@ class TestDesk:
         wrong = await step(client, data_officer, access["id"], "erase")
         assert problem(closed) == (409, "request_needs_erasing")
         assert problem(wrong) == (409, "request_is_no_erasure")
+
+    async def test_erasing_needs_a_recent_sign_in(
+        self, client: AsyncClient, citizen: Caller, data_officer: Caller, residents: people.Residents
+    ) -> None:
+        erase = (await ask(client, citizen, "erase")).json()
+        residents.let_in(replace(data_officer, authenticated_at=datetime.now(UTC) - timedelta(minutes=6)))
+        late = await step(client, data_officer, erase["id"], "erase")
+        assert problem(late) == (401, "insufficient_user_authentication")
+        assert 'max_age="300"' in late.headers["WWW-Authenticate"]
+        residents.let_in(data_officer)
+        assert (await step(client, data_officer, erase["id"], "erase")).status_code == 200
 
     async def test_each_step_is_in_the_audit_chain_without_a_word_of_anybody(
         self, client: AsyncClient, session: AsyncSession, citizen: Caller, data_officer: Caller

@@ -46,6 +46,7 @@ from bkapp.units.queries import Unit
 HERE = "/toi/ho-gia-dinh/dia-chi"
 MAP = f"{HERE}/ban-do"
 FOUND = 6
+LONGEST_ID = 20  # digits
 DOOR = ("house_number", "street", "building", "floor", "door")
 # What a form may hold; the rest of what was sent goes nowhere.
 SENT = ("lat", "lon", "z", "m", "hamlet", *DOOR)
@@ -198,8 +199,8 @@ async def _begin(
     problem: Problem | None = None,
     status: int = 200,
 ) -> Html:
+    view, _, unknown = await household_of(state, request, asking, within=None if problem is None else reading)
     me = await me_of(state, reading, request, asking)
-    view, _, unknown = await household_of(state, request, asking)
     finder: Finder = state.finder
     found = await finder.find(q, limit=FOUND, partial=True) if q else None
     unit = view.units[0] if view and view.units else None
@@ -228,7 +229,8 @@ def _spot(match: Match) -> Spot:
 async def _to_hamlet(state: State, text: str) -> str:
     finder: Finder = state.finder
     gazetteer = await finder.gazetteer()
-    hamlet = gazetteer.hamlets_by_id.get(int(text)) if text.isascii() and text.isdigit() else None
+    known = text.isascii() and text.isdigit() and len(text) < LONGEST_ID
+    hamlet = gazetteer.hamlets_by_id.get(int(text)) if known else None
     if hamlet is None:
         return HERE
     return _href(Moved(lat=hamlet.lat, lon=hamlet.lon, z=START_ZOOM if hamlet.placed else START_ZOOM - 2))

@@ -10,7 +10,7 @@ from litestar.datastructures import State
 from litestar.params import QueryParameter
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from bkapp.access.guards import STEP_UP_AGE, Asking, citizen, signed_in
+from bkapp.access.guards import ENOUGH_FOR_OWN_DATA, STEP_UP_AGE, Asking, citizen, signed_in
 from bkapp.access.operations import Caller
 from bkapp.account.shared import (
     FORM,
@@ -32,14 +32,14 @@ from bkapp.privacy import operations, queries
 from bkapp.privacy.models import SubjectRequest
 from bkapp.privacy.purposes import Basis, ConsentState
 from bkapp.privacy.queries import PurposeState, Read
-from bkapp.privacy.rules import LIMITS, MYSELF, Clock, RequestKind, standing
+from bkapp.privacy.rules import LIMITS, MYSELF, Clock, RequestKind, RequestStatus, standing
 
 HERE = "/toi/du-lieu"
-READS_SHOWN = 6
+READS_SHOWN = 3
 READS_LOOKED_THROUGH = 400  # for those that are not the person's own
 READS_ON_A_PAGE = 40
 LONGEST_WORDS = 1000
-REQUESTS_SHOWN = 5
+REQUESTS_SHOWN = 4
 # Asking to erase has a page of its own, which says what it means.
 ASKED_HERE = [kind for kind in RequestKind if kind is not RequestKind.ERASE]
 
@@ -82,8 +82,11 @@ class DataController(Controller):
         if typed.get("answer") == "give":
             version = typed.get("version", "")
             work = operations.give_consent(transaction, person, purpose, text_version=version, channel=channel, now=now)
-        else:
+        elif typed.get("answer") == "withdraw":
             work = operations.withdraw_consent(transaction, person, purpose, actor=asking.id, channel=channel, now=now)
+        else:
+            problem = Problem("Chưa ghi nhận được ý kiến của bạn", [FieldProblem("dong-y", "Hãy chọn lại.")])
+            return await _again(state, request, asking, problem, {}, status=422)
         error = await refusal_of(transaction, work)
         if error is not None:
             return await _again(state, request, asking, problem_of(error), {}, status=error.status)
@@ -98,7 +101,7 @@ class DataController(Controller):
             problem = Problem("Chưa gửi được yêu cầu", [FieldProblem("kind", "Hãy chọn bạn muốn gì.")])
             return await _again(state, request, asking, problem, typed, status=422)
         if details and len(details) > LONGEST_WORDS:
-            told = FieldProblem("details", f"Xin viết không quá {LONGEST_WORDS} chữ.")
+            told = FieldProblem("details", f"Xin viết không quá {LONGEST_WORDS} ký tự.")
             problem = Problem("Chưa gửi được yêu cầu", [told])
             return await _again(state, request, asking, problem, typed, status=422)
         work = operations.ask(
@@ -178,19 +181,25 @@ async def _page(
     me = await me_of(state, reading, request, asking)
     person, now = _person(asking), datetime.now(UTC)
     recent = asking.authenticated_at is not None and now - asking.authenticated_at <= STEP_UP_AGE
-    found = await queries.reads(reading, person, limit=READS_LOOKED_THROUGH)
+    sure = asking.level >= ENOUGH_FOR_OWN_DATA
+    found = await queries.reads(reading, person, limit=READS_LOOKED_THROUGH) if sure else []
     others = [one for one in found if one.who != MYSELF]
-    purposes = [one for one in await queries.purposes_for(reading, person) if one.purpose.basis is Basis.CONSENT]
-    requests = await queries.requests_of(reading, person, limit=REQUESTS_SHOWN)
+    purposes = await queries.purposes_for(reading, person)
+    asked = await queries.requests_of(reading, person)
+    # Those whose clock runs come first; each part has the newest first.
+    requests = sorted(asked, key=lambda one: one.closed_at is not None)[:REQUESTS_SHOWN]
     return page(
         "data.html",
         status=status,
         me=me,
         profile=await _profile(state, reading, asking, whole=recent),
-        purposes=[_purpose(one) for one in purposes],
+        purposes=[_purpose(one) for one in purposes if one.purpose.basis is Basis.CONSENT],
+        tasks=[Line(one.purpose.title, one.purpose.act) for one in purposes if one.purpose.basis is Basis.TASK],
+        sure=sure,
         requests=[_request(one, now) for one in requests],
         reads=_reads(others)[:READS_SHOWN],
         recent=recent,
+        controller=state.settings.data_controller,
         asks=[Choice(kind.value, LIMITS[kind].title) for kind in ASKED_HERE],
         problem=problem,
         typed=typed or {},
@@ -216,9 +225,11 @@ def _purpose(found: PurposeState) -> PurposeView:
         key=found.purpose.id,
         title=found.purpose.title,
         text=found.purpose.text,
+        data=", ".join(found.purpose.data),
         version=found.purpose.version,
         given=found.given_at if stands else None,
         outdated=found.state is ConsentState.OUTDATED,
+        withdrawn=found.withdrawn_at if found.state is ConsentState.WITHDRAWN else None,
     )
 
 
@@ -232,7 +243,9 @@ def _reads(found: Sequence[Read]) -> list[ReadView]:
 
 
 def _request(row: SubjectRequest, now: datetime) -> RequestView:
-    left = standing(row.status, Clock(row.acknowledge_by, row.due_at), now=now).days_left if not row.closed_at else 0
+    # The page tells the day it is done by, so the days are counted to that one.
+    clock = Clock(row.acknowledge_by, row.due_at)
+    left = standing(RequestStatus.ACKNOWLEDGED, clock, now=now).days_left if not row.closed_at else 0
     return RequestView(
         title=LIMITS[row.kind].title,
         status=row.status.value,

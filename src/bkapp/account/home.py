@@ -30,8 +30,8 @@ class HomeController(Controller):
     @get("/", guards=[signed_in])
     async def home(self, state: State, reading: Reading, asking: Asking, request: Request) -> Html:
         """Greeting, notices, household."""
+        view, away, unknown = await household_of(state, request, asking)  # first: ``reading`` holds no connection yet
         me = await me_of(state, reading, request, asking)
-        view, away, unknown = await household_of(state, request, asking)
         told = await people.notices(reading, asking.person) if asking.person else []
         return page(
             "home.html",

@@ -76,7 +76,7 @@ class HouseholdController(Controller):
             relation = Relation(typed.get("relation", ""))
             _, token = await flows.invite(state.sessions, asking, relation)
         except ValueError:
-            problem = Problem("Chưa tạo được lời mời", [shown.FieldProblem("relation", "Hãy chọn quan hệ với chủ hộ")])
+            problem = Problem("Chưa tạo được lời mời", [shown.FieldProblem("relation", "Hãy chọn quan hệ với chủ hộ.")])
             return await _again(state, request, asking, problem, typed, status=422)
         except DomainError as error:
             return await _again(state, request, asking, problem_of(error), typed, status=error.status)
@@ -255,7 +255,9 @@ async def _again(
 ) -> Html:
     """The page once more, from a form."""
     async with state.readers.begin() as reading:
-        return await _page(state, reading, request, asking, problem, typed, invited=invited, status=status)
+        return await _page(
+            state, reading, request, asking, problem, typed, invited=invited, within=reading, status=status
+        )
 
 
 async def _page(
@@ -267,10 +269,11 @@ async def _page(
     typed: dict[str, str] | None = None,
     *,
     invited: Invited | None = None,
+    within: AsyncSession | None = None,
     status: int = 200,
 ) -> Html:
+    found, away, unknown = await household_of(state, request, asking, within=within)
     me = await me_of(state, reading, request, asking)
-    found, away, unknown = await household_of(state, request, asking)
     values: dict[str, Any] = {"problem": problem, "typed": typed or {}, "invited": invited, "relations": RELATIONS}
     return page(
         "household.html",

@@ -110,7 +110,7 @@ async def _after(state: State, request: Request, asking: Caller, error: DomainEr
 
 
 async def _without_reason(state: State, request: Request, asking: Caller, one: UUID) -> Html:
-    told = FieldProblem(f"reason-{one}", "Hãy ghi lý do, từ 3 đến 500 chữ, để người dân biết.")
+    told = FieldProblem(f"reason-{one}", "Hãy ghi lý do, từ 3 đến 500 ký tự, để người dân biết.")
     async with state.readers.begin() as reading:
         return await _page(state, reading, request, asking, Problem("Chưa ghi lý do", [told]), of=str(one), status=422)
 

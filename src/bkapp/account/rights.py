@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 from litestar import Controller, Request, get, post
 from litestar.datastructures import State
-from litestar.params import FromPath
+from litestar.params import FromPath, QueryParameter
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bkapp.access.guards import STEP_UP_AGE, Asking, admin, require_recent
@@ -35,8 +35,9 @@ from bkapp.privacy.queries import Case
 from bkapp.privacy.rules import EXTEND_BY_AT_MOST, LIMITS, Clock, RequestKind, RequestStatus, standing
 
 HERE = "/can-bo/quyen-du-lieu"
-SHOWN = 3  # the page stays small; those due later come up as these are done
+SHOWN = 2  # the page stays small
 LONGEST_WORDS = 1000
+_DAYS = {str(days) for days in range(1, EXTEND_BY_AT_MOST + 1)}
 
 
 class RightsController(Controller):
@@ -48,9 +49,16 @@ class RightsController(Controller):
     exception_handlers = {DomainError: refuse_page}
 
     @get("/", guards=[admin])
-    async def show(self, state: State, reading: Reading, asking: Asking, request: Request) -> Html:
-        """The open requests, those due first first."""
-        return await _page(state, reading, request, asking)
+    async def show(
+        self,
+        state: State,
+        reading: Reading,
+        asking: Asking,
+        request: Request,
+        after: Annotated[UUID | None, QueryParameter(name="sau")] = None,
+    ) -> Html:
+        """The open requests, those due first first; one that cannot be done yet hides none behind it."""
+        return await _page(state, reading, request, asking, after=after)
 
     @post("/{request_id:uuid}/tiep-nhan", guards=[admin], opt=FORM)
     async def acknowledge(
@@ -74,7 +82,7 @@ class RightsController(Controller):
         """Take more time, once."""
         typed = await fields_of(request)
         of, days = str(request_id), typed.get("days", "")
-        if not (days.isascii() and days.isdigit() and 1 <= int(days[:4]) <= EXTEND_BY_AT_MOST):
+        if days not in _DAYS:
             told = FieldProblem(f"days-{request_id}", f"Gia hạn từ 1 đến {EXTEND_BY_AT_MOST} ngày.")
             return await _again(state, request, asking, Problem("Chưa gia hạn được", [told]), of, status=422)
         if (wrong := _without_words(typed, of)) is not None:
@@ -135,7 +143,7 @@ async def _erase(session: AsyncSession, state: State, request_id: UUID, *, actor
 def _without_words(typed: Mapping[str, str], of: str) -> Problem | None:
     if 1 <= len(typed.get("words", "")) <= LONGEST_WORDS:
         return None
-    told = FieldProblem(f"words-{of}", f"Hãy ghi cho người dân biết, không quá {LONGEST_WORDS} chữ.")
+    told = FieldProblem(f"words-{of}", f"Hãy ghi cho người dân biết, không quá {LONGEST_WORDS} ký tự.")
     return Problem("Chưa ghi nội dung", [told])
 
 
@@ -150,8 +158,10 @@ async def _after(state: State, request: Request, asking: Caller, error: DomainEr
 
 
 async def _again(state: State, request: Request, asking: Caller, problem: Problem, of: str, *, status: int) -> Html:
+    """The first page once more, with what was typed."""
+    typed = await fields_of(request)
     async with state.readers.begin() as reading:
-        return await _page(state, reading, request, asking, problem, of=of, status=status)
+        return await _page(state, reading, request, asking, problem, of=of, typed=typed, status=status)
 
 
 async def _page(
@@ -162,10 +172,12 @@ async def _page(
     problem: Problem | None = None,
     *,
     of: str = "",
+    typed: Mapping[str, str] | None = None,
+    after: UUID | None = None,
     status: int = 200,
 ) -> Html:
     me = await me_of(state, reading, request, asking)
-    found = await queries.cases(reading, is_open=True, limit=SHOWN + 1)
+    found = await queries.cases(reading, is_open=True, limit=SHOWN + 1, after=after)
     for case in found[:SHOWN]:
         await record_read(
             reading,
@@ -180,10 +192,11 @@ async def _page(
         status=status,
         me=me,
         requests=[_work(state, case, now) for case in found[:SHOWN]],
-        more=len(found) > SHOWN,
+        more=str(found[SHOWN - 1].id) if len(found) > SHOWN else None,
         most_days=EXTEND_BY_AT_MOST,
         problem=problem,
         of=of,
+        typed=typed or {},
     )
 
 

@@ -15,11 +15,11 @@ from bkapp.access.operations import Caller, record_read
 from bkapp.access.rules import Role
 from bkapp.address.rules import tidy
 from bkapp.errors import DomainError, FieldError, Malformed, Unauthenticated
-from bkapp.households import flows
+from bkapp.households import flows, operations
 from bkapp.households.operations import HouseholdView, name_of
 from bkapp.households.providers import RegisterUnavailable
 from bkapp.households.rules import Outcome
-from bkapp.http import SAFE_METHODS, refuse, request_id_of, wants_page
+from bkapp.http import SAFE_METHODS, refuse, request_id_of, today, wants_page
 from bkapp.identity import queries as people
 from bkapp.pages.account import FieldProblem, Me, Problem
 
@@ -107,21 +107,30 @@ async def record_own_read(session: AsyncSession, request: Request, asking: Calle
 
 
 async def household_of(
-    state: State, request: Request, asking: Caller, *, again: bool = False
+    state: State, request: Request, asking: Caller, *, again: bool = False, within: AsyncSession | None = None
 ) -> tuple[HouseholdView | None, bool, Problem | None]:
-    """A person's household, whether the population register was away, and what it said if it knows of none."""
+    """A person's household, whether the population register was away, and what it said if it knows of none.
+
+    Call it before the request holds a connection: who holds one of a pool and waits for another starves, together with
+    all who do the same.  Where that cannot be (after a form was refused), ``within`` is the session to show it in, and
+    the register is not asked.
+    """
     if asking.level < ENOUGH_FOR_OWN_DATA:
         return None, False, Problem(TooLowAssurance.title)
     try:
-        view = await flows.household_of(
-            state.sessions,
-            state.population,
-            state.keyring,
-            asking,
-            what=str(request.scope["path_template"]),
-            request_id=request_id_of(request.scope),
-            again=again,
-        )
+        what, request_id = str(request.scope["path_template"]), request_id_of(request.scope)
+        if within is not None:
+            view = await operations.show(within, state.keyring, asking, today=today(), what=what, request_id=request_id)
+        else:
+            view = await flows.household_of(
+                state.sessions,
+                state.population,
+                state.keyring,
+                asking,
+                what=what,
+                request_id=request_id,
+                again=again,
+            )
     except RegisterUnavailable:
         return None, True, None
     except DomainError as error:

@@ -31,19 +31,20 @@ async def seal_settled_reads(timestamp: int) -> None:
 @jobs.periodic(cron="7 * * * *")
 @jobs.task(name="audit.checkpoint", pass_context=False)
 async def sign_checkpoint(timestamp: int) -> None:
-    """What was added since the last checkpoint is verified and signed.  What is wrong with it is logged every hour."""
+    """What was added since the last checkpoint is verified and signed.  What is wrong with it is logged once: the next
+    time begins where this one ended."""
     settings = load_settings()
     keys = Keys.parse(settings.signing_keys)
     engine = open_engine(settings.database_url, pool_size=2)
     try:
-        async with sessions_of(engine)() as session:
+        async with sessions_of(engine).begin() as session:
+            # One moment of the database for both: what is added meanwhile would be signed and never verified.
             await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
             newest = await newest_checkpoint(session)
             found = await verify(session, keys.public, since=newest.seq if newest else 1)
-        if found.broken:
-            first = found.breaks[0]
-            log.error("audit_chain_broken", broken=found.broken, kind=first.kind, seq=first.seq)
-        async with sessions_of(engine).begin() as session:
+            if found.broken:
+                first = found.breaks[0]
+                log.error("audit_chain_broken", broken=found.broken, kind=first.kind, seq=first.seq)
             await make_checkpoint(session, keys, issuer=settings.base_url, now=datetime.now(UTC))
     finally:
         await engine.dispose()

@@ -36,7 +36,7 @@ def grants() -> None:
 )
 @click.option("--days", type=click.IntRange(1, 3650), default=365, show_default=True, help="How long it is good for.")
 def new_grant(role: str, unit: str | None, as_of: datetime | None, days: int) -> None:
-    """Give the citizen an office whose number is on standard input, 12 digits and nothing else.
+    """Give an office to the citizen whose number is on standard input, 12 digits and nothing else.
 
     It is not an argument, because arguments are seen by everybody on the machine and kept in histories. The citizen
     need not have signed in before. The id of the grant is shown.

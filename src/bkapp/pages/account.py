@@ -15,13 +15,15 @@ Every page has ``me: Me``; a form that was refused has ``problem: Problem``, els
     account/review.html      found: Sequence[Line], pin: Pin | None, sent: Mapping[str, str], back: str, problem
     account/invitation.html  me: Me | None, token: str, problem
     account/devices.html     devices: Sequence[Device], problem
-    account/data.html        profile: Sequence[Line], purposes: Sequence[PurposeView], requests: Sequence[RequestView],
-                             reads: Sequence[ReadView], recent: bool, asks: Sequence[Choice], problem, typed
+    account/data.html        profile: Sequence[Line], purposes: Sequence[PurposeView], tasks: Sequence[Line],
+                             requests: Sequence[RequestView], sure: bool, reads: Sequence[ReadView], recent: bool,
+                             asks: Sequence[Choice], problem, typed
     account/reads.html       reads: Sequence[ReadView], older: int | None
     account/erase.html       consequences: Sequence[str], problem
     account/work.html        claims: Sequence[ClaimWork], more_claims: bool, memberships: Sequence[MemberWork],
                              more_memberships: bool, problem, of: str
-    account/requests.html    requests: Sequence[RequestWork], more: bool, most_days: int, problem, of: str
+    account/requests.html    requests: Sequence[RequestWork], more: str | None, most_days: int, typed,
+                             problem, of: str
     account/step_up.html     href: str
     account/assurance.html   nothing
 """
@@ -189,6 +191,8 @@ class PurposeView(Struct, frozen=True, kw_only=True):
     version: str
     given: datetime | None
     outdated: bool = False
+    data: str = ""  # the kinds of it
+    withdrawn: datetime | None = None
 
 
 class RequestView(Struct, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import JSONBody, PathParameter, QueryParameter
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from bkapp.access.guards import Asking, admin, citizen, signed_in, stepped_up
+from bkapp.access.guards import STEP_UP_AGE, Asking, admin, citizen, require_recent, signed_in, stepped_up
 from bkapp.access.operations import Caller, record_reads
 from bkapp.errors import Unavailable
 from bkapp.households.operations import name_of
@@ -56,13 +56,14 @@ class RightsController(Controller):
     security = SIGNED_IN
 
     @get("/purposes", operation_id="listPurposes", guards=[signed_in], responses=READ)
-    async def purposes(self, reading: Reading, asking: Asking) -> Response[PurposesOut]:
+    async def purposes(self, state: State, reading: Reading, asking: Asking) -> Response[PurposesOut]:
         """What your data are used for, on what ground, and what you have agreed to.
 
         Nothing is agreed to by itself.  A consent to an earlier text is `outdated` and does not count.
         """
         found = await queries.purposes_for(reading, _person(asking))
-        return Response(PurposesOut([PurposeOut.of(each) for each in found]), headers=PRIVATE)
+        out = PurposesOut(state.settings.data_controller, [PurposeOut.of(each) for each in found])
+        return Response(out, headers=PRIVATE)
 
     @post("/consents", operation_id="giveConsent", status_code=200, guards=[signed_in], responses=WRITE)
     async def give(
@@ -309,6 +310,8 @@ class DataOfficerController(Controller):
 
         Refused with `blockers` while something keeps their data: an office they hold, say.
         """
+        if asking.person is not None:
+            require_recent(asking, STEP_UP_AGE, now=datetime.now(UTC))
         request = await operations.to_erase(transaction, request_id)
         await operations.erase(
             transaction, keyring_of(state), request.person_id, actor=asking.id, now=datetime.now(UTC)

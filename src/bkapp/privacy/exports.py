@@ -6,7 +6,7 @@ a part that has many.
 
 import tempfile
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,78 @@ MOST_ROWS = 200
 _HANOI = ZoneInfo("Asia/Ho_Chi_Minh")
 _MARGIN = 18.0  # mm
 _REPLACEMENT = "\ufffd"
+# Fields that hold words of ours: codes in the JSON, Vietnamese in the PDF.
+_OF_CODES = frozenset(
+    {"kind", "role", "status", "source", "channel", "withdrawn_channel", "end_reason", "outcome", "about"}
+)
+_CODES: Mapping[str, str] = {
+    "browser": "trình duyệt",
+    "native": "ứng dụng",
+    "signed_out": "đã đăng xuất",
+    "remote": "đăng xuất từ thiết bị khác",
+    "everywhere": "đăng xuất mọi nơi",
+    "provider": "đăng xuất ở nhà cung cấp",
+    "reuse": "mã đăng nhập bị dùng lại",
+    "renewed": "đăng nhập lại",
+    "head": "chủ hộ",
+    "member": "thành viên",
+    "citizen": "người dân",
+    "officer": "cán bộ",
+    "monitor": "giám sát",
+    "admin": "quản lý dữ liệu",
+    "population": "Cơ sở dữ liệu quốc gia về dân cư",
+    "invitation": "lời mời của chủ hộ",
+    "waiting": "đang chờ",
+    "active": "đang có hiệu lực",
+    "ended": "đã kết thúc",
+    "confirmed": "đã xác nhận",
+    "refused": "bị từ chối",
+    "withdrawn": "đã rút",
+    "found": "tìm thấy",
+    "not_found": "không tìm thấy",
+    "mismatch": "thông tin không khớp",
+    "unavailable": "không trả lời",
+    "web": "trang web",
+    "app": "ứng dụng",
+    "office": "tại cơ quan",
+    "received": "đã nhận",
+    "acknowledged": "đang giải quyết",
+    "running": "đang xử lý",
+    "done": "đã xong",
+    "failed": "không thành công",
+    "new_device": "đăng nhập trên thiết bị mới",
+    "token_reused": "mã đăng nhập bị dùng lại",
+    "data_request": "yêu cầu về dữ liệu cá nhân",
+    "membership_ended": "không còn là thành viên hộ",
+    "person": "bản thân",
+    "household": "hộ gia đình",
+    "sign_in": "đăng nhập",
+    "sign_out": "đăng xuất",
+    "signed_out_everywhere": "đăng xuất mọi nơi",
+    "device_signed_out": "đăng xuất một thiết bị",
+    "provider_sign_out": "đăng xuất ở nhà cung cấp",
+    "consent_given": "đồng ý",
+    "consent_withdrawn": "rút lại sự đồng ý",
+    "data_exported": "tải dữ liệu cá nhân",
+    "phone_changed": "đổi số điện thoại",
+    "restriction_lifted": "bỏ hạn chế xử lý",
+    "request_received": "nhận yêu cầu về dữ liệu",
+    "request_acknowledged": "báo đã nhận yêu cầu",
+    "request_extended": "gia hạn yêu cầu",
+    "request_done": "giải quyết xong yêu cầu",
+    "request_refused": "từ chối yêu cầu",
+    "address_claimed": "đề nghị nhận địa chỉ",
+    "address_claim_withdrawn": "rút đề nghị nhận địa chỉ",
+    "member_invited": "mời vào hộ",
+    "invitation_accepted": "nhận lời mời vào hộ",
+    "invitation_revoked": "hủy lời mời vào hộ",
+    "membership_confirmed": "xác nhận thành viên hộ",
+    "membership_refused": "không chấp nhận thành viên hộ",
+    "address_claim_confirmed": "xác nhận địa chỉ",
+    "address_claim_refused": "không chấp nhận địa chỉ",
+    "office_granted": "giao chức vụ",
+    "office_ended": "thôi chức vụ",
+}
 _INK, _BLUE, _GREY = "#101418", "#0b3a82", "#4a5360"
 
 
@@ -86,7 +158,9 @@ def _part(document: Any, known: Collection[int], part: Part) -> None:
     if not part.rows:
         _write(document, known, "Không có dữ liệu.", 10.5, space=1)
     for row in part.rows[:MOST_ROWS]:
-        lines = [f"{words}: {_shown(row[name])}" for name, words in part.fields.items() if row.get(name) is not None]
+        lines = [
+            f"{words}: {_said(name, row[name])}" for name, words in part.fields.items() if row.get(name) is not None
+        ]
         _write(document, known, " · ".join(lines), 10.5, space=1.5)
     if len(part.rows) > MOST_ROWS:
         rest = len(part.rows) - MOST_ROWS
@@ -107,6 +181,11 @@ def _write(
     document.set_text_color(colour)
     document.multi_cell(0, size * 0.5, _clean(text, known), align="L", new_x="LMARGIN", new_y="NEXT")
     document.ln(space)
+
+
+def _said(name: str, value: Any) -> str:
+    """A field of a row, in Vietnamese where it holds a word of ours."""
+    return _CODES.get(value, value) if name in _OF_CODES and isinstance(value, str) else _shown(value)
 
 
 def _shown(value: Any) -> str:

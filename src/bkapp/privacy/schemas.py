@@ -93,6 +93,9 @@ class PurposeOut(Struct, frozen=True):
 
 
 class PurposesOut(Struct, frozen=True):
+    """``controller`` is the authority that answers for personal data; show it with each text."""
+
+    controller: str
     items: list[PurposeOut]
 
 

@@ -3,12 +3,14 @@
 from datetime import datetime
 from uuid import UUID, uuid4
 
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bkapp.audit.operations import append
 from bkapp.db import violated
 from bkapp.errors import DomainError, NotFound
+from bkapp.identity.models import Person
 from bkapp.identity.operations import tell
 from bkapp.privacy.models import SubjectRequest
 from bkapp.privacy.operations.consents import locked, withdraw_all
@@ -79,7 +81,9 @@ async def acknowledge(
     request.status = move(request.status, RequestStatus.ACKNOWLEDGED)
     request.acknowledged_at = now
     if with_processor:
-        request.due_at = clock(request.kind, request.received_at, with_processor=True).due_at
+        # The difference is added, so that an extension taken before stays.
+        longer = clock(request.kind, request.received_at, with_processor=True).due_at
+        request.due_at += longer - clock(request.kind, request.received_at).due_at
     await _note(session, request, "request_acknowledged", actor=actor, told=True, with_processor=with_processor)
     return request
 
@@ -172,6 +176,9 @@ def _require_open(request: SubjectRequest) -> None:
 
 
 async def _locked(session: AsyncSession, request_id: UUID) -> SubjectRequest:
+    """A request that nobody else changes until we are done; its person first, as erasing locks them."""
+    of = select(SubjectRequest.person_id).where(SubjectRequest.id == request_id).scalar_subquery()
+    await session.execute(select(Person.id).where(Person.id == of).with_for_update())
     request = await session.get(SubjectRequest, request_id, with_for_update=True, populate_existing=True)
     if request is None:
         raise NotFound("There is no such request.")
