@@ -126,6 +126,7 @@ def test_locks_hold_hashes_and_no_hosts() -> None:
         assert "://" not in text
         assert text.count("--hash=sha256:") > text.count("==")
     for path in ROOT.glob("tests/peers/*/package-lock.json"):
+        assert "://" not in path.read_text()
         packages = json.loads(path.read_text())["packages"]
         for name, package in packages.items():
             assert "resolved" not in package, f"{name} names a host: the .npmrc beside the lock was not read"

@@ -57,6 +57,7 @@ def create_app(
     finder: Finder | None = None,
     keys: Lookup | None = None,
     records: Lookup | None = None,
+    sign_ins: Lookup | None = None,
     people: People | None = None,
     eid: Provider | None = None,
     population: Register | None = None,
@@ -70,7 +71,7 @@ def create_app(
     """
     keyring = Keyring.parse(settings.data_keys, settings.lookup_key) if settings.data_keys else None
     token_signer = TokenSigner.parse(settings.signing_keys, settings.base_url)
-    people = people or SignedIn(lookup_through(readers, SIGN_INS), token_signer, readers)
+    people = people or SignedIn(sign_ins or lookup_through(readers, SIGN_INS), token_signer, readers)
     return Litestar(
         route_handlers=[
             SiteController,
@@ -227,7 +228,6 @@ def asgi(settings: Settings) -> ASGIApp:
     keys = Lookups(settings.database_url, KEYS)
     records = Lookups(settings.database_url, RECORD_READS)
     sign_ins = Lookups(settings.database_url, SIGN_INS)
-    token_signer = TokenSigner.parse(settings.signing_keys, settings.base_url)
     eid, population = open_eid(settings), open_population(settings)
     app = create_app(
         settings,
@@ -237,9 +237,9 @@ def asgi(settings: Settings) -> ASGIApp:
         finder,
         keys,
         records,
-        SignedIn(sign_ins, token_signer, readers),
-        eid,
-        population,
+        sign_ins,
+        eid=eid,
+        population=population,
     )
 
     @asynccontextmanager

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from bkapp import base64url
+
 # Anybody can read this seed, so it signs nothing but demo plates and is refused outside demo mode.
 DEMO_SEED = b"bkapp demo, signs nothing real!!"
 DEMO_SIGNING_KEYS = "demo:" + base64.urlsafe_b64encode(DEMO_SEED).decode().rstrip("=")
@@ -234,7 +236,7 @@ def _keys(environ: Mapping[str, str], name: str, default: str, *, needed: bool, 
     kids: set[str] = set()
     for entry in filter(None, text.split(",")):
         kid, _, key = entry.strip().partition(":")
-        raw = _raw_key(key)
+        raw = base64url.read_key(key)
         if not re.fullmatch(r"[A-Za-z0-9._-]{1,16}", kid) or len(raw) != 32:
             raise BadSetting(f"{name} must be kid:key pairs with commas between, keys of 32 bytes in base64url.")
         if kid in kids:
@@ -259,19 +261,12 @@ def _lookup_key(environ: Mapping[str, str], *, needed: bool, demo: bool) -> str:
     text = environ.get(name, "").strip() or (DEMO_LOOKUP_KEY if demo else "")
     if not text and not needed:
         return ""
-    raw = _raw_key(text)
+    raw = base64url.read_key(text)
     if len(raw) != 32:
         raise BadSetting(f"{name} must be 32 bytes in base64url: make one with `bkapp keys data`.")
     if not demo and raw.startswith(b"bkapp demo, "):
         raise BadSetting(f"{name} is the published demo key, which hides nothing outside demo mode.")
     return text
-
-
-def _raw_key(text: str) -> bytes:
-    try:
-        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    except (binascii.Error, ValueError):
-        return b""
 
 
 def _peer(environ: Mapping[str, str], name: str, default: str, *, demo: bool) -> str:

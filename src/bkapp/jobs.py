@@ -34,6 +34,17 @@ async def open_jobs(url: str) -> AsyncIterator[procrastinate.App]:
             yield jobs
 
 
+@asynccontextmanager
+async def transaction() -> AsyncIterator[AsyncSession]:
+    """The one transaction of a job, on a connection of its own."""
+    engine = open_engine(load_settings().database_url, pool_size=1)
+    try:
+        async with sessions_of(engine).begin() as session:
+            yield session
+    finally:
+        await engine.dispose()
+
+
 async def defer(session: AsyncSession, task: Task | str, **arguments: JSONValue) -> None:
     """Queue a job that exists only if this transaction commits.
 
@@ -57,9 +68,5 @@ async def forget_old_keys(session: AsyncSession, *, days: int = 35) -> int:
 @jobs.periodic(cron="17 2 * * *")
 @jobs.task(name="bkapp.forget_old_keys", pass_context=False)
 async def forget_old_keys_nightly(timestamp: int) -> None:
-    engine = open_engine(load_settings().database_url, pool_size=2)
-    try:
-        async with sessions_of(engine).begin() as session:
-            await forget_old_keys(session)
-    finally:
-        await engine.dispose()
+    async with transaction() as session:
+        await forget_old_keys(session)

@@ -4,9 +4,10 @@ A sealed value is ``kid \\0 nonce ciphertext+tag``, bound to the row and column 
 copied elsewhere does not open.  The first key of the ring seals, all of them open; ``bkapp keys reseal`` seals anew
 with the first.  The look-up key stands apart and does not rotate by itself: every HMAC would have to be made again
 from the opened values.
+
+from bkapp import base64url
 """
 
-import base64
 import hashlib
 import hmac
 import os
@@ -14,6 +15,8 @@ from typing import Self
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from bkapp import base64url
 
 KEY_BYTES = 32
 _NONCE_BYTES = 12
@@ -34,8 +37,7 @@ class Keyring:
     @classmethod
     def parse(cls, data_keys: str, lookup_key: str) -> Self:
         """Read the settings ``kid:key[,kid:key…]`` and ``key``, checked before; keys are base64url of 32 bytes."""
-        pairs = [entry.strip().partition(":") for entry in data_keys.split(",")]
-        return cls([(kid, _decode(key)) for kid, _, key in pairs], _decode(lookup_key))
+        return cls(base64url.read_keys(data_keys), base64url.read_key(lookup_key))
 
     def seal(self, text: str, context: str) -> bytes:
         """A text as it may be kept.  ``context`` names its place, such as ``person.name:<id>``."""
@@ -61,7 +63,3 @@ class Keyring:
     def lookup(self, kind: str, text: str) -> bytes:
         """By what a text of a kind (``citizen``, ``eid-subject``…) is found: 32 bytes that tell nothing of it."""
         return hmac.new(self._lookup_key, f"{kind}\0{text}".encode(), hashlib.sha256).digest()
-
-
-def _decode(key: str) -> bytes:
-    return base64.urlsafe_b64decode(key.strip() + "=" * (-len(key.strip()) % 4))

@@ -354,9 +354,7 @@ async def _registered(reading: AsyncSession, asking: Caller) -> list[Unit]:
     membership = await queries.membership_of(reading, asking.person) if asking.person else None
     if membership is None:
         return []
-    ids = sorted(await queries.registered_units(reading, membership.household_id))
-    found = [await units.unit_by_id(reading, unit_id) for unit_id in ids]
-    return [unit for unit in found if unit is not None]
+    return await queries.registered_units(reading, membership.household_id)
 
 
 async def drawn(state: State, reading: AsyncSession, view: View, accuracy_m: float | None) -> Response[str]:

@@ -15,7 +15,6 @@ before any signature is looked at.
 """
 
 import base64
-import binascii
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -28,6 +27,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from msgspec import Meta, Struct
 
+from bkapp import base64url
 from bkapp.address import codes
 
 TYPE = "bk-address+jwt"
@@ -159,7 +159,7 @@ class Signer:
                     "kid": kid,
                     "use": "sig",
                     "alg": ALGORITHM,
-                    "x": _encode(key.public_bytes_raw()),
+                    "x": base64url.encode(key.public_bytes_raw()),
                 }
                 for kid, key in self.public.items()
             ]
@@ -260,19 +260,11 @@ def link(issuer: str, code: str, token: str) -> str:
     return f"{issuer}/c/{code}?v={token}"
 
 
-def _encode(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
-
-
 def _decode(part: str) -> bytes:
-    """Decode base64url and refuse a second spelling of the same bytes (RFC 4648 §3.5)."""
     try:
-        raw = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
-    except binascii.Error:
-        raise BadCertificate(Reason.MALFORMED, "A part of the certificate is not base64url.") from None
-    if _encode(raw) != part:
-        raise BadCertificate(Reason.MALFORMED, "A part of the certificate is not canonical base64url.")
-    return raw
+        return base64url.decode(part)
+    except ValueError:
+        raise BadCertificate(Reason.MALFORMED, "A part of the certificate is not canonical base64url.") from None
 
 
 def _key_for(raw: bytes, keys: Mapping[str, Ed25519PublicKey]) -> Ed25519PublicKey:

@@ -7,19 +7,15 @@ from bkapp.address.operations.finding import open_finder
 from bkapp.config import load_settings
 from bkapp.db import open_engine, readers_of, sessions_of
 from bkapp.http import today
-from bkapp.jobs import jobs
+from bkapp.jobs import jobs, transaction
 
 
 @jobs.periodic(cron="5 17 * * *")  # five past midnight in Bắc Kạn; procrastinate counts in UTC
 @jobs.task(name="address.settle_units", pass_context=False)
 async def settle_units_nightly(timestamp: int) -> None:
     """On the day on which communes merge, their homes go on under the new one.  Most nights there is nothing to do."""
-    engine = open_engine(load_settings().database_url, pool_size=2)
-    try:
-        async with sessions_of(engine).begin() as session:
-            await settle_units(session, today=today(), actor="nightly")
-    finally:
-        await engine.dispose()
+    async with transaction() as session:
+        await settle_units(session, today=today(), actor="nightly")
 
 
 @jobs.task(name=file_jobs.TASK, pass_context=False)
@@ -40,10 +36,6 @@ async def geocode_file(job_id: str) -> None:
 @jobs.task(name="address.tend_geocode_jobs", pass_context=False)
 async def tend_geocode_jobs(timestamp: int) -> None:
     """Files whose worker died are taken up again; those that were kept long enough are deleted."""
-    engine = open_engine(load_settings().database_url, pool_size=2)
-    try:
-        async with sessions_of(engine).begin() as session:
-            await file_jobs.forget_old_jobs(session)
-            await file_jobs.take_up_again(session)
-    finally:
-        await engine.dispose()
+    async with transaction() as session:
+        await file_jobs.forget_old_jobs(session)
+        await file_jobs.take_up_again(session)

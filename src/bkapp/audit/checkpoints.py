@@ -8,8 +8,6 @@ taken for one.
 Reading is strict: one checkpoint has exactly one text.
 """
 
-import base64
-import binascii
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -19,6 +17,8 @@ import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from msgspec import Meta, Struct
+
+from bkapp import base64url
 
 TYPE: Final = "bk-audit+jwt"
 LONGEST_TOKEN = 1024
@@ -81,8 +81,7 @@ class Keys:
     @classmethod
     def parse(cls, signing_keys: str) -> Self:
         """Read the setting ``kid:seed[,kid:seed…]``, which was checked before."""
-        pairs = [entry.strip().partition(":") for entry in signing_keys.split(",")]
-        return cls([(kid, base64.urlsafe_b64decode(seed + "=" * (-len(seed) % 4))) for kid, _, seed in pairs])
+        return cls(base64url.read_keys(signing_keys))
 
     def sign(self, checkpoint: Checkpoint) -> str:
         """The token of a checkpoint.  Ed25519 is deterministic: the same one always gives the same text."""
@@ -93,8 +92,8 @@ class Keys:
             hash=checkpoint.hash.hex(),
         )
         header = _Header(alg="EdDSA", kid=self.kid, typ=TYPE)
-        signed = f"{_encode(msgspec.json.encode(header))}.{_encode(msgspec.json.encode(claims))}"
-        return f"{signed}.{_encode(self._key.sign(signed.encode()))}"
+        signed = f"{base64url.encode(msgspec.json.encode(header))}.{base64url.encode(msgspec.json.encode(claims))}"
+        return f"{signed}.{base64url.encode(self._key.sign(signed.encode()))}"
 
 
 def read(token: str, keys: PublicKeys) -> Checkpoint:
@@ -126,16 +125,11 @@ def read(token: str, keys: PublicKeys) -> Checkpoint:
     )
 
 
-def _encode(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
-
-
 def _decode(part: str) -> bytes:
-    """Decode base64url and refuse a second spelling of the same bytes (RFC 4648 §3.5)."""
     try:
-        raw = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
-    except (binascii.Error, ValueError):  # the latter for what is not ASCII
+        raw = base64url.decode(part)
+    except ValueError:
         raw = b""
-    if not raw or _encode(raw) != part:
+    if not raw:
         raise BadCheckpoint(Reason.MALFORMED, "A part of the checkpoint is not canonical base64url.")
     return raw

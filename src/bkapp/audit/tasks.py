@@ -8,8 +8,7 @@ from bkapp.audit.checkpoints import Keys
 from bkapp.audit.operations import make_checkpoint, seal_reads
 from bkapp.audit.queries import newest_checkpoint, verify
 from bkapp.config import load_settings
-from bkapp.db import open_engine, sessions_of
-from bkapp.jobs import jobs
+from bkapp.jobs import jobs, transaction
 
 log = structlog.get_logger("bkapp.audit")
 
@@ -18,14 +17,10 @@ log = structlog.get_logger("bkapp.audit")
 @jobs.task(name="audit.seal_reads", pass_context=False)
 async def seal_settled_reads(timestamp: int) -> None:
     """Reads that are ten minutes old become part of the chain."""
-    engine = open_engine(load_settings().database_url, pool_size=2)
     sealed = 1
-    try:
-        while sealed:
-            async with sessions_of(engine).begin() as session:
-                sealed = await seal_reads(session)
-    finally:
-        await engine.dispose()
+    while sealed:
+        async with transaction() as session:
+            sealed = await seal_reads(session)
 
 
 @jobs.periodic(cron="7 * * * *")
@@ -35,16 +30,12 @@ async def sign_checkpoint(timestamp: int) -> None:
     time begins where this one ended."""
     settings = load_settings()
     keys = Keys.parse(settings.signing_keys)
-    engine = open_engine(settings.database_url, pool_size=2)
-    try:
-        async with sessions_of(engine).begin() as session:
-            # One moment of the database for both: what is added meanwhile would be signed and never verified.
-            await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
-            newest = await newest_checkpoint(session)
-            found = await verify(session, keys.public, since=newest.seq if newest else 1)
-            if found.broken:
-                first = found.breaks[0]
-                log.error("audit_chain_broken", broken=found.broken, kind=first.kind, seq=first.seq)
-            await make_checkpoint(session, keys, issuer=settings.base_url, now=datetime.now(UTC))
-    finally:
-        await engine.dispose()
+    async with transaction() as session:
+        # One moment of the database for both: what is added meanwhile would be signed and never verified.
+        await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+        newest = await newest_checkpoint(session)
+        found = await verify(session, keys.public, since=newest.seq if newest else 1)
+        if found.broken:
+            first = found.breaks[0]
+            log.error("audit_chain_broken", broken=found.broken, kind=first.kind, seq=first.seq)
+        await make_checkpoint(session, keys, issuer=settings.base_url, now=datetime.now(UTC))

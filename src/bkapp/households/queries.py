@@ -15,7 +15,9 @@ from bkapp.address.rules import Status
 from bkapp.households.models import AddressClaim, Invitation, Membership, PopulationQuery
 from bkapp.households.rules import REGISTER_STANDS, ClaimStatus, MemberRole, MemberSource, MemberStatus, Outcome
 from bkapp.identity.models import Person
+from bkapp.units import queries as units
 from bkapp.units.models import AdminUnit
+from bkapp.units.queries import Unit
 
 _TODAY = "CAST(now() AT TIME ZONE 'Asia/Ho_Chi_Minh' AS date)"
 
@@ -66,9 +68,10 @@ _CHARGE = (
 )
 
 
-async def registered_units(session: AsyncSession, household_id: UUID) -> set[int]:
-    """The ids of today's communes of Bắc Kạn in which a household is registered: mostly one, none if elsewhere."""
-    return set(await session.scalars(text(_REGISTERED.format(household=":household")), {"household": household_id}))
+async def registered_units(session: AsyncSession, household_id: UUID) -> list[Unit]:
+    """Today's communes of Bắc Kạn in which a household is registered, by code: mostly one, none if elsewhere."""
+    found = await session.scalars(text(_REGISTERED.format(household=":household")), {"household": household_id})
+    return await units.units_by_ids(session, found.all())
 
 
 async def units_in_charge(session: AsyncSession, household_id: UUID) -> set[int]:

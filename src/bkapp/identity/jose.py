@@ -8,8 +8,6 @@ fetch one from or asks for an extension is refused, and so is a key that was pub
 What the claims of a token mean is for the caller to check.
 """
 
-import base64
-import binascii
 import hashlib
 import json
 import re
@@ -23,6 +21,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from jwt.algorithms import Algorithm, ECAlgorithm, OKPAlgorithm, RSAAlgorithm, RSAPSSAlgorithm
 from msgspec import Struct
+
+from bkapp import base64url
 
 LONGEST_TOKEN = 32_768
 LONGEST_KEY_SET = 262_144
@@ -172,7 +172,7 @@ def half_hash(value: str, algorithm: str) -> str:
     The hash is the one of the token's algorithm; for Ed25519, whose hash is inside, SHA-512.
     """
     digest = hashlib.new(_SUITES[algorithm].hash, value.encode()).digest()
-    return _encode(digest[: len(digest) // 2])
+    return base64url.encode(digest[: len(digest) // 2])
 
 
 def read_object(raw: bytes, *, longest: int = LONGEST_TOKEN) -> dict[str, Any]:
@@ -220,19 +220,11 @@ def _depth(text: str) -> int:
     return deepest
 
 
-def _encode(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
-
-
 def _decode(part: str) -> bytes:
-    """Decode base64url and refuse a second spelling of the same bytes (RFC 4648 §3.5)."""
     try:
-        raw = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
-    except binascii.Error:
-        raise BadToken(Reason.MALFORMED, "A part of the token is not base64url.") from None
-    if _encode(raw) != part:
-        raise BadToken(Reason.MALFORMED, "A part of the token is not canonical base64url.")
-    return raw
+        return base64url.decode(part)
+    except ValueError:
+        raise BadToken(Reason.MALFORMED, "A part of the token is not canonical base64url.") from None
 
 
 def _read_header(raw: bytes, algorithms: frozenset[str], typ: frozenset[str | None]) -> tuple[str, str | None]:

@@ -4,7 +4,6 @@ A token is a JWS of the type ``at+jwt`` (RFC 9068) with an Ed25519 signature, wh
 drawn from the signing keys of the register and are not those keys, so that neither can be made to sign for the other.
 """
 
-import base64
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from secrets import token_urlsafe
@@ -18,6 +17,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from msgspec import Meta, Struct
 
+from bkapp import base64url
 from bkapp.identity.jose import BadToken, Jwks, Reason, verify
 from bkapp.identity.rules import ACCESS_TOKEN_LASTS
 
@@ -63,10 +63,7 @@ class TokenSigner:
     @classmethod
     def parse(cls, signing_keys: str, base_url: str) -> Self:
         """Read the setting ``kid:seed[,kid:seed…]``, checked before; seeds are base64url of 32 bytes."""
-        pairs = [entry.strip().partition(":") for entry in signing_keys.split(",")]
-        return cls(
-            [(kid, base64.urlsafe_b64decode(f"{seed.strip().rstrip('=')}=")) for kid, _, seed in pairs], base_url
-        )
+        return cls(base64url.read_keys(signing_keys), base_url)
 
     def mint(self, *, person: UUID, sign_in: UUID, now: datetime) -> str:
         """A token for a sign-in, good for :data:`bkapp.identity.rules.ACCESS_TOKEN_LASTS`."""
@@ -106,5 +103,5 @@ def _key_of(seed: bytes) -> Ed25519PrivateKey:
 
 
 def _jwk(kid: str, key: Ed25519PrivateKey) -> dict[str, str]:
-    x = base64.urlsafe_b64encode(key.public_key().public_bytes_raw()).rstrip(b"=").decode()
+    x = base64url.encode(key.public_key().public_bytes_raw())
     return {"kty": "OKP", "crv": "Ed25519", "kid": kid, "use": "sig", "alg": ALGORITHM, "x": x}

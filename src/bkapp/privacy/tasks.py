@@ -2,9 +2,7 @@
 
 from datetime import UTC, datetime
 
-from bkapp.config import load_settings
-from bkapp.db import open_engine, sessions_of
-from bkapp.jobs import jobs
+from bkapp.jobs import jobs, transaction
 from bkapp.privacy.operations import keep_no_longer
 from bkapp.privacy.rules import RETENTION_TASK
 
@@ -13,9 +11,5 @@ from bkapp.privacy.rules import RETENTION_TASK
 @jobs.task(name=RETENTION_TASK, pass_context=False)
 async def keep_no_longer_nightly(timestamp: int) -> None:
     """What is older than the table of retention says is deleted."""
-    engine = open_engine(load_settings().database_url, pool_size=2)
-    try:
-        async with sessions_of(engine).begin() as session:
-            await keep_no_longer(session, now=datetime.now(UTC))
-    finally:
-        await engine.dispose()
+    async with transaction() as session:
+        await keep_no_longer(session, now=datetime.now(UTC))

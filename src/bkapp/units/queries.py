@@ -3,6 +3,7 @@
 Everything is asked *on a day*: a unit is in force on ``valid_from`` and no longer on ``valid_to``.
 """
 
+from collections.abc import Collection
 from datetime import date, timedelta
 
 from msgspec import Struct
@@ -79,6 +80,11 @@ async def unit_on(session: AsyncSession, code: str, on: date) -> Unit | None:
 async def unit_by_id(session: AsyncSession, unit_id: int) -> Unit | None:
     found = await _units(session, _select().where(AdminUnit.id == unit_id))
     return found[0] if found else None
+
+
+async def units_by_ids(session: AsyncSession, ids: Collection[int]) -> list[Unit]:
+    """Some units, by code."""
+    return await _units(session, _select().where(AdminUnit.id.in_(ids)).order_by(AdminUnit.code)) if ids else []
 
 
 async def meanings(session: AsyncSession, code: str) -> list[Unit]:
@@ -266,4 +272,4 @@ async def _units(session: AsyncSession, statement: Select) -> list[Unit]:
 
 async def _related(session: AsyncSession, statement: TextClause, unit: Unit, on: date) -> list[Unit]:
     ids = (await session.scalars(statement, {"unit_id": unit.id, "on": on})).all()
-    return await _units(session, _select().where(AdminUnit.id.in_(ids)).order_by(AdminUnit.code))
+    return await units_by_ids(session, ids)

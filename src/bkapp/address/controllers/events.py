@@ -102,8 +102,8 @@ async def _visible(session: AsyncSession, asking: Caller | None) -> Visible:
         return False
     if asking.unit_ids is None:
         return True
-    found = [await units.unit_by_id(session, unit_id) for unit_id in sorted(asking.unit_ids)]
-    return frozenset((unit.code, unit.valid_from.isoformat()) for unit in found if unit)
+    found = await units.units_by_ids(session, asking.unit_ids)
+    return frozenset((unit.code, unit.valid_from.isoformat()) for unit in found)
 
 
 class _Showing:

@@ -179,13 +179,11 @@ async def _require_adult(session: AsyncSession, keyring: Keyring, membership: Me
 
 async def _registered(session: AsyncSession, household_id: UUID) -> list[Unit]:
     """The communes of today in which the household is registered; raise where none is in Bắc Kạn."""
-    found = [
-        await units.unit_by_id(session, unit_id) for unit_id in await queries.registered_units(session, household_id)
-    ]
+    found = await queries.registered_units(session, household_id)
     if not found:
         code = await queries.registered_code(session, household_id)
         raise RegisteredElsewhere("The household is registered outside Bắc Kạn.", registered={"code": code})
-    return sorted((unit for unit in found if unit is not None), key=lambda unit: unit.code)
+    return found
 
 
 def _elsewhere(here: list[Unit]) -> RegisteredElsewhere:

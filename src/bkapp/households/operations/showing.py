@@ -18,7 +18,6 @@ from bkapp.households.queries import ClaimRow
 from bkapp.households.rules import ClaimStatus, Hindrance, MemberRole, MemberSource, MemberStatus, Outcome, is_adult
 from bkapp.identity.models import Person
 from bkapp.sealing import Keyring
-from bkapp.units import queries as units
 from bkapp.units.queries import Unit
 
 
@@ -85,9 +84,7 @@ async def show(
     if membership.status is not MemberStatus.ACTIVE:
         return view  # nothing of a household for somebody who says that they belong to it
     household_id = membership.household_id
-    found = [
-        await units.unit_by_id(session, unit_id) for unit_id in await queries.registered_units(session, household_id)
-    ]
+    found = await queries.registered_units(session, household_id)
     code = await queries.open_address(session, household_id)
     home = await addresses.summary(session, code) if code else None
     claims = [claim for claim in await queries.claims_of(session, household_id) if claim.status is ClaimStatus.WAITING]
@@ -96,7 +93,7 @@ async def show(
         register=register,
         checked_at=checked_at,
         unit_code=await queries.registered_code(session, household_id),
-        units=sorted((unit for unit in found if unit is not None), key=lambda unit: unit.code),
+        units=found,
         members=await _members(session, keyring, caller, membership, what=what, request_id=request_id),
         addresses=[home] if home else [],
         claim=claims[0] if claims else None,

@@ -5,7 +5,6 @@ proof by key (RFC 7523) where the provider offers them: what FAPI 2.0 asks of a 
 along.  The tokens of the provider are used once, for the userinfo, and kept nowhere.
 """
 
-import base64
 import hashlib
 import hmac
 import time
@@ -17,6 +16,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 import httpx
 from msgspec import Struct
 
+from bkapp import base64url
 from bkapp.identity import claims as holders
 from bkapp.identity import jose
 from bkapp.identity.providers import Identity, Logout, ProviderUnavailable, SignInDenied, SignInRefused
@@ -127,7 +127,7 @@ class OidcProvider:
             "scope": self._scope,
             "state": state,
             "nonce": nonce,
-            "code_challenge": _encode(hashlib.sha256(verifier.encode()).digest()),
+            "code_challenge": base64url.encode(hashlib.sha256(verifier.encode()).digest()),
             "code_challenge_method": "S256",
         }
         wishes = {
@@ -371,10 +371,6 @@ def _names(document: Mapping[str, Any], name: str) -> tuple[str, ...] | None:
 def _is_visible(text: str) -> bool:
     """Whether a text can stand in a header."""
     return text.isascii() and text.isprintable() and " " not in text
-
-
-def _encode(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
 
 
 def _with_query(url: str, params: Mapping[str, str]) -> str:
