@@ -9,7 +9,7 @@ import click
 import msgspec
 from typing_extensions import override
 
-from bench import audit, importing, resolve, scaling, servers_compared, signed_in, tiles
+from bench import audit, importing, resolve, scaling, servers_compared, signed_in, tiles, webhooks
 from bench.geocoding.command import geocoding
 
 Figures = dict[str, Any]
@@ -32,6 +32,7 @@ class Numbers(click.ParamType):
 
 households = click.option("--households", default=20_000)
 pairs = click.option("--pairs", default=7, help="Runs of each, in turns.")
+most = click.option("--most", default=2500, help="Bills are prepared for so many a second.")
 seconds = click.option("--seconds", default=3.0, help="Length of a run.")
 
 
@@ -128,6 +129,16 @@ def run_audit(
 def run_signed_in(people: int, pairs: int, seconds: float, connections: tuple[int, ...]) -> Figures:
     """Look codes up with a session; beside the same without one, and pgbench with the look-up of the session."""
     return {"signed_in": signed_in.run(people=people, pairs=pairs, seconds=seconds, concurrencies=connections)}
+
+
+@main.command("webhooks")
+@click.option("--pairs", default=5, help="Runs of each, in turns.")
+@seconds
+@click.option("--connections", type=Numbers(), default="8,32")
+@most
+def run_webhooks(pairs: int, seconds: float, connections: tuple[int, ...], most: int) -> Figures:
+    """Take a provider's messages that money came; beside pgbench with the same rows."""
+    return {"webhooks": webhooks.run(pairs=pairs, seconds=seconds, concurrencies=connections, most=most)}
 
 
 main.add_command(geocoding)

@@ -15,7 +15,7 @@ ADDRESS = "127.0.0.1"
 PATH = "/api/v1/addresses/"
 
 # Draws random codes from a file.  Requests are made before the clock starts, so that wrk only sends.
-_LUA = """
+_DRAW = """
 local requests = {}
 function init(args)
    math.randomseed(os.time())
@@ -24,11 +24,26 @@ function init(args)
    end
 end
 function request() return requests[math.random(#requests)] end
+"""
+_DONE = """
 function done(summary, latency, _)
    local e = summary.errors
    io.write(string.format('{"rps": %.1f, "p50_ms": %.3f, "p99_ms": %.3f, "errors": %d}\\n',
       summary.requests / summary.duration * 1e6, latency:percentile(50) / 1e3, latency:percentile(99) / 1e3,
       e.connect + e.read + e.write + e.status + e.timeout))
+end
+"""
+
+
+# Sends each request once, in their order; wrk asks for one at its start that it does not send.
+_EACH = """
+local requests, at = {}, 0
+function init(args)
+   for request in io.open(args[1], "rb"):read("*a"):gmatch("[^%z]+") do requests[#requests + 1] = request end
+end
+function request()
+   at = at % #requests + 1
+   return requests[at]
 end
 """
 
@@ -65,16 +80,51 @@ def fire(
         listing = Path(folder) / "codes"
         listing.write_text("\n".join(codes) + "\n")
         if shutil.which("wrk"):
-            script = Path(folder) / "draw.lua"
-            script.write_text(_LUA)
-            command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "-s", str(script)]
+            command = _wrk(folder, _DRAW, connections, seconds)
             for line in lines:
                 command += ["-H", line]
             command += [f"http://{ADDRESS}:{port}", "--", str(listing), path]
         else:
-            command = [sys.executable, "-m", "bench.client", str(port), str(listing), str(connections), str(seconds)]
-            command += ["keep" if keep_alive else "close", path, *lines]
-        run = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60, check=False)
+            command = [*_client(port, listing, connections, seconds), "keep" if keep_alive else "close", path, *lines]
+        return _ran(command, seconds)
+
+
+def send_each(port: int, requests: Sequence[bytes], *, connections: int, seconds: float) -> Sample:
+    """Send requests one after another, each once, over this many connections for some seconds.
+
+    They are as :func:`request` makes them.  It is an error if there were not enough.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        listing = Path(folder) / "requests"
+        listing.write_bytes(b"\0".join(requests))
+        if shutil.which("wrk"):
+            command = [*_wrk(folder, _EACH, connections, seconds), f"http://{ADDRESS}:{port}", "--", str(listing)]
+        else:
+            command = [*_client(port, listing, connections, seconds), "each", ""]
+        return _ran(command, seconds)
+
+
+def request(method: str, path: str, body: bytes = b"", **headers: str) -> bytes:
+    """A request as it goes over the wire; ``_`` in the name of a header stands for ``-``."""
+    lines = [f"{method} {path} HTTP/1.1", f"Host: {ADDRESS}"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    if body:
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def _wrk(folder: str, script: str, connections: int, seconds: float) -> list[str]:
+    path = Path(folder) / "script.lua"
+    path.write_text(script + _DONE)
+    return ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "-s", str(path)]
+
+
+def _client(port: int, listing: Path, connections: int, seconds: float) -> list[str]:
+    return [sys.executable, "-m", "bench.client", str(port), str(listing), str(connections), str(seconds)]
+
+
+def _ran(command: Sequence[str], seconds: float) -> Sample:
+    run = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60, check=False)
     if run.returncode:
         raise SystemExit(f"The load client failed:\n{run.stderr or run.stdout}")
     return convert(json.loads(run.stdout.splitlines()[-1]), Sample)

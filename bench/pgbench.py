@@ -5,7 +5,7 @@ import shutil
 import statistics
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench.load import Sample
@@ -34,13 +34,18 @@ def drawn(**values: Sequence[str]) -> str:
     return f"\\set place random(0, {most})\n{sets}"
 
 
-def run_script(url: str, text: str, *, clients: int, seconds: float) -> Sample:
-    """A script with its statements prepared, by this many clients for some seconds."""
+def run_script(url: str, text: str, *, clients: int, seconds: float, known: Mapping[str, int] | None = None) -> Sample:
+    """A script with its statements prepared, by this many clients for some seconds.
+
+    Each client starts with the variables that are ``known`` and keeps what the script makes of them.
+    """
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "script.sql"
         script.write_text(text)
         command = [program(), "-n", "-M", "prepared", "-c", str(clients), "-j", str(min(clients, os.cpu_count() or 1))]
         command += ["-T", str(max(1, round(seconds))), "-f", str(script), "-l", "--log-prefix", f"{folder}/log", url]
+        for name, value in (known or {}).items():
+            command += ["-D", f"{name}={value}"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60, check=False)
         if done.returncode:
             raise SystemExit(f"pgbench failed:\n{done.stderr}")

@@ -45,6 +45,7 @@ from tests.identity.make import (
     of_secret,
 )
 from tests.matrix import CALLERS, ROWS
+from tests.payments.make import a_treasury
 
 SETTINGS = {"BKAPP_DEMO": "1", "BKAPP_BASE_URL": BASE_URL, "BKAPP_RATE_LIMIT": "1000000/second"}
 OWNER, SEEKER, NUMBER, PHONE, DOOR = "Nông Thị Riêng", "Triệu Văn Đợi", "099184123456", "+84990000777", "7RIENG"
@@ -93,8 +94,12 @@ async def _world(session: AsyncSession) -> World:
     lon, lat = (await session.execute(text(place), {"code": home.code})).one()
     ids: dict[str, Any] = {"claim": claim, "membership": membership, "asked": asked, "notice": notice}
     ids["invitation"] = invitation
+    commune = await units.unit_on(session, make.COMMUNE, today())
+    assert commune is not None
+    treasury = await a_treasury(session, owner, commune.id, now=now)
     await session.flush()
     values = {
+        **treasury,
         "home": home.code,
         "empty": empty.code,
         "proposed": proposed.code,

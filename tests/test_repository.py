@@ -75,7 +75,13 @@ def test_every_route_names_who_may_use_it(settings: Settings, sessions: Sessions
 SOMEBODY = {keyed, officer, admin, citizen, signed_in}
 # What proves who asks is in the request itself: a code and its verifier, a refresh token, a logout token; and whoever
 # signs out has signed out.
-OPEN = {"/api/v1/token", "/dang-nhap/thong-bao", "/dang-xuat"}
+OPEN = {
+    "/api/v1/token",
+    "/dang-nhap/thong-bao",
+    "/dang-xuat",
+    "/api/v1/payments/hooks/{merchant:str}",
+    "/api/v1/payments/hooks/{merchant:str}/{what:str}",
+}
 
 
 def guards_of(handler: HTTPRouteHandler) -> set[object]:

@@ -39,6 +39,8 @@ from bkapp.identity.providers import NotACitizen, Provider, ProviderUnavailable,
 from bkapp.identity.providers.oidc import OidcProvider
 from bkapp.identity.queries import sign_ins
 from bkapp.identity.tokens import TokenSigner
+from bkapp.payments import controllers as payments
+from bkapp.payments.providers.registry import Providers
 from bkapp.privacy import controllers as privacy
 from bkapp.sealing import Keyring
 from bkapp.site import Description, SiteController, Swagger
@@ -61,6 +63,7 @@ def create_app(
     people: People | None = None,
     eid: Provider | None = None,
     population: Register | None = None,
+    providers: Providers | None = None,
 ) -> Litestar:
     """The application on the given sessions: ``sessions`` for work that writes, ``readers`` for single statements.
 
@@ -68,6 +71,7 @@ def create_app(
     for addresses by code, ``finder`` for searches, ``keys`` for who asks and ``records`` for what they saw.
     ``people`` finds who has signed in; it too goes through ``readers`` when left out.  Without an identity provider
     (``eid``) nobody signs in, and without a population register (``population``) no household is looked up.
+    ``providers`` are those of payments; they are made here when left out.
     """
     keyring = Keyring.parse(settings.data_keys, settings.lookup_key) if settings.data_keys else None
     token_signer = TokenSigner.parse(settings.signing_keys, settings.base_url)
@@ -80,6 +84,7 @@ def create_app(
             *CONTROLLERS,
             *identity.CONTROLLERS,
             *households.CONTROLLERS,
+            *payments.CONTROLLERS,
             *privacy.CONTROLLERS,
             AuditController,
             *account.CONTROLLERS,
@@ -105,6 +110,7 @@ def create_app(
                 "retry-after",
                 "content-disposition",
                 "x-total-rows",
+                "etag",
             ],
         )
         if settings.cors_origins
@@ -124,6 +130,7 @@ def create_app(
                 "token_signer": token_signer,
                 "eid": eid,
                 "population": population,
+                "providers": providers or Providers(),
                 "signer": Signer.parse(settings.signing_keys),
                 "base_url": settings.base_url,
                 "error_page": error_page,
@@ -188,6 +195,8 @@ def openapi_config(settings: Settings) -> OpenAPIConfig:
             Tag("me", "One's own data and devices"),
             Tag("households", "Households, the addresses they claim, their members"),
             Tag("privacy", "Rights about personal data"),
+            Tag("payments", "Bills, attempts at paying them, money and refunds"),
+            Tag("payment hooks", "Where payment providers tell of payments"),
             Tag("audit", "The chain of who did what"),
             Tag("site", "Health and metrics"),
         ],
@@ -228,7 +237,7 @@ def asgi(settings: Settings) -> ASGIApp:
     keys = Lookups(settings.database_url, KEYS)
     records = Lookups(settings.database_url, RECORD_READS)
     sign_ins = Lookups(settings.database_url, SIGN_INS)
-    eid, population = open_eid(settings), open_population(settings)
+    eid, population, providers = open_eid(settings), open_population(settings), Providers()
     app = create_app(
         settings,
         sessions_of(engine),
@@ -240,6 +249,7 @@ def asgi(settings: Settings) -> ASGIApp:
         sign_ins,
         eid=eid,
         population=population,
+        providers=providers,
     )
 
     @asynccontextmanager
@@ -253,7 +263,7 @@ def asgi(settings: Settings) -> ASGIApp:
         log.info("started", **describe(settings))
         yield
         await finder.close()
-        for opened in (keys, records, sign_ins, eid, population):
+        for opened in (keys, records, sign_ins, eid, population, providers):
             if opened is not None:
                 await opened.close()
         await engine.dispose()

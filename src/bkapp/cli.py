@@ -23,12 +23,16 @@ from bkapp.address.file_commands import geocode_command
 from bkapp.address.operations import settle_units
 from bkapp.audit.commands import audit
 from bkapp.config import BadSetting, Settings, load_settings
+from bkapp.db import act_as
 from bkapp.errors import DomainError
 from bkapp.http import today
 from bkapp.identity.commands import data_key, grants, reseal
 from bkapp.logs import set_up_logs
+from bkapp.migrate import grant_rights
 from bkapp.migrate import migrate as run_migrations
-from bkapp.practice.commands import demo_people
+from bkapp.payments.commands import ledger, payments
+from bkapp.payments.operations.keeping import SEALED as PAYMENTS_SEALED
+from bkapp.practice.commands import demo_payments, demo_people
 from bkapp.privacy.commands import privacy
 from bkapp.privacy.operations import SEALED as PRIVACY_SEALED
 from bkapp.running import in_transaction
@@ -54,7 +58,10 @@ def main() -> None:
 @main.command()
 def migrate() -> None:
     """Bring the database to this release: tables, units, approximate boundaries."""
-    run_migrations(settings().database_url)
+    config = settings()
+    run_migrations(config.database_url)
+    if config.app_role:
+        grant_rights(config.database_url, config.app_role)
 
     async def load(session: AsyncSession) -> int:
         await units_operations.load_seed(session)
@@ -125,6 +132,7 @@ def application() -> Any:
 
     config = settings()
     set_up_logs(config.log_level)
+    act_as(config.app_role)
     return asgi(config)
 
 
@@ -147,10 +155,11 @@ def worker() -> None:
 
     config = settings()
     set_up_logs(config.log_level)
+    act_as(config.app_role)
 
     async def run() -> None:
         async with open_jobs(config.database_url) as app:
-            await app.run_worker_async(concurrency=2, listen_notify=True, delete_jobs="successful")
+            await app.run_worker_async(concurrency=8, listen_notify=True, delete_jobs="successful")
 
     asyncio.run(run())
 
@@ -228,10 +237,12 @@ def signing_key(kid: str) -> None:
 
 
 keys.add_command(data_key)
-keys.add_command(reseal(also=PRIVACY_SEALED))
+keys.add_command(reseal(also=(*PRIVACY_SEALED, *PAYMENTS_SEALED)))
 main.add_command(grants)
 main.add_command(audit)
 main.add_command(privacy)
+main.add_command(payments)
+main.add_command(ledger)
 
 
 @main.group("import")
@@ -256,6 +267,7 @@ def demo() -> None:
 
 demo.add_command(demo_seed)
 demo.add_command(demo_people)
+demo.add_command(demo_payments)
 
 
 @main.command("settings")

@@ -32,6 +32,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     """One field per variable; ``docs/settings.md`` explains each."""
 
     database_url: str
+    app_role: str
     redis_url: str | None
     demo: bool
     base_url: str
@@ -50,6 +51,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     population_client: str
     population_secret: str
     native_redirects: tuple[str, ...]
+    refund_limit: int
     practice_port: int
     host: str
     port: int
@@ -65,6 +67,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
 VARIABLES: dict[str, str] = {
     "database_url": "DATABASE_URL",
+    "app_role": "BKAPP_APP_ROLE",
     "redis_url": "REDIS_URL",
     "demo": "BKAPP_DEMO",
     "base_url": "BKAPP_BASE_URL",
@@ -83,6 +86,7 @@ VARIABLES: dict[str, str] = {
     "population_client": "BKAPP_POPULATION_CLIENT",
     "population_secret": "BKAPP_POPULATION_SECRET",
     "native_redirects": "BKAPP_NATIVE_REDIRECTS",
+    "refund_limit": "BKAPP_REFUND_LIMIT",
     "practice_port": "BKAPP_PRACTICE_PORT",
     "host": "BKAPP_HOST",
     "port": "BKAPP_PORT",
@@ -107,6 +111,7 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     data_keys = _keys(environ, "BKAPP_DATA_KEYS", DEMO_DATA_KEYS if demo else "", needed=bool(issuer), demo=demo)
     return Settings(
         database_url=_address(environ, "DATABASE_URL", {"postgres", "postgresql", "postgresql+psycopg"}),
+        app_role=_role(environ, "BKAPP_APP_ROLE"),
         redis_url=_address(environ, "REDIS_URL", {"redis", "rediss", "unix"}) if environ.get("REDIS_URL") else None,
         demo=demo,
         base_url=_base_url(environ, f"http://localhost:{port}" if demo else None, secure=bool(issuer) and not demo),
@@ -127,6 +132,7 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         population_client=environ.get("BKAPP_POPULATION_CLIENT", "").strip() or "bkapp",
         population_secret=environ.get("BKAPP_POPULATION_SECRET", "").strip() or ("practice" if demo else ""),
         native_redirects=_redirects(environ, "BKAPP_NATIVE_REDIRECTS", ("bkapp://signed-in",) if demo else ()),
+        refund_limit=_number(environ, "BKAPP_REFUND_LIMIT", 500_000, least=0, most=999_999_999),
         practice_port=practice_port,
         host=environ.get("BKAPP_HOST") or "::",
         port=port,
@@ -157,6 +163,13 @@ def _number(environ: Mapping[str, str], name: str, default: int, *, least: int, 
     if not text.isascii() or not text.isdigit() or not least <= int(text[:12]) <= most:
         raise BadSetting(f"{name} must be a whole number from {least} to {most}, not {text!r}.")
     return int(text)
+
+
+def _role(environ: Mapping[str, str], name: str) -> str:
+    text = environ.get(name, "").strip()
+    if text and not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", text):
+        raise BadSetting(f"{name} must be the name of a role of PostgreSQL, in lower case, not {text!r}.")
+    return text
 
 
 def _choice(environ: Mapping[str, str], name: str, default: str, choices: set[str]) -> str:

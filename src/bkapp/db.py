@@ -1,7 +1,7 @@
 """The database edge: one engine per process, one transaction per unit of work."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 from enum import Enum
 from typing import Any
@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, Operation
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.orm.attributes import set_committed_value
 
 # Named constraints let a migration drop what an earlier one created, and let
 # an operation tell "this key exists" from any other integrity error.
@@ -32,6 +33,16 @@ MOST_KEYS = 500  # in one statement
 
 # Our statements are short: compiling them to machine code costs more than it ever saves.
 _CONNECT: dict[str, Any] = {"connect_timeout": 5, "application_name": "bkapp", "options": "-c jit=off"}
+
+
+def act_as(role: str) -> None:
+    """Let every connection that this process opens from now on act as a role with fewer rights; "" for the own one."""
+    _CONNECT["options"] = "-c jit=off" + (f" -c role={role}" if role else "")
+
+
+def connection_options() -> str:
+    """What libpq is told of every connection, for those that are not opened here."""
+    return str(_CONNECT["options"])
 
 
 class Table(DeclarativeBase):
@@ -204,6 +215,34 @@ async def look_all_up(lookup: Lookup, keys: Iterable[str]) -> dict[str, Row | No
     if isinstance(lookup, Lookups):
         return await lookup.many(keys)
     return {key: await lookup(key) for key in keys}
+
+
+async def carry_out(session: AsyncSession, statement: str, values: Mapping[str, Any]) -> list[Row]:
+    """Carry a statement out in a session's transaction; return the rows it gives.
+
+    It goes through the driver alone and stays prepared, which takes a third of the time of ``session.execute``: for
+    the statements that money waits for.  The session neither writes what it holds before, nor learns what changed.
+    """
+    # Asking the session for its connection takes as long as the rest, so that is done once in a transaction.
+    transaction, driver = session.info.get(_DRIVER, (None, None))
+    if transaction is None or transaction is not session.sync_session.get_transaction():
+        connection: Any = await session.connection()
+        driver = connection.sync_connection.connection.driver_connection
+        session.info[_DRIVER] = session.sync_session.get_transaction(), driver
+    try:
+        cursor = await driver.execute(statement, values, prepare=True)
+        return await cursor.fetchall() if cursor.description else []
+    except psycopg.Error as error:
+        raise DBAPIError.instance(statement, None, error, psycopg.Error, hide_parameters=True) from error
+
+
+_DRIVER = "bkapp.driver"
+
+
+def remember(row: Table, **values: Any) -> None:
+    """Let a row of a session say what the database holds by now, after :func:`carry_out` changed it there."""
+    for name, value in values.items():
+        set_committed_value(row, name, value)
 
 
 def violated(error: IntegrityError) -> str | None:

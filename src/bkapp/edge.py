@@ -193,8 +193,8 @@ def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
     return f"{getrandbits(64):016x}"
 
 
-def caller_address(scope: Scope, proxies: int) -> str:
-    """The caller's network address for the rate limit; an IPv6 caller is a whole /64, which one household holds.
+def remote_address(scope: Scope, proxies: int) -> str:
+    """The address that a request came from.
 
     ``proxies`` is how many of the addresses in X-Forwarded-For, from the right, our own proxies wrote.
     """
@@ -209,6 +209,12 @@ def caller_address(scope: Scope, proxies: int) -> str:
         ]
         if len(chain) >= proxies:
             address = chain[-proxies]
+    return address
+
+
+def caller_address(scope: Scope, proxies: int) -> str:
+    """The caller's network address for the rate limit; an IPv6 caller is a whole /64, which one household holds."""
+    address = remote_address(scope, proxies)
     if ":" in address:
         try:
             ip = ipaddress.IPv6Address(address.partition("%")[0])

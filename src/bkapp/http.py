@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import AsyncIterator, Mapping
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Annotated, Any, cast
 from urllib.parse import parse_qs
 from zoneinfo import ZoneInfo
@@ -25,6 +25,7 @@ from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import HeaderParameter
 from litestar.types import ASGIApp, ExceptionHandlersMap, HTTPScope, Message, Receive, Scope, Send
+from litestar.utils.scope.state import ScopeState
 from msgspec import Meta, Struct
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
@@ -305,9 +306,14 @@ class IdempotencyRecord(Table):
     headers: Mapped[dict[str, str]] = mapped_column(sa.JSON)
     body: Mapped[bytes]
     created_at: Mapped[datetime] = mapped_column(server_default=sa.func.now(), index=True)
+    in_flight_until: Mapped[datetime | None]  # of a flow that has not answered yet
 
 
 SESSION = "bkapp.session"
+KEY = "bkapp.idempotency_key"
+IN_FLIGHT = 0  # the status of an answer that is not there yet
+FLOW_LEASE = timedelta(seconds=45)
+"""How long a flow has to answer, before the same request may take it up again."""
 _KEPT_HEADERS = frozenset({b"content-type", b"location"})
 # Answers that say nothing about the change itself may differ next time, so they are not kept.
 _NOT_KEPT = frozenset({400, 401, 403, 405, 406, 413, 415, 429})
@@ -324,7 +330,12 @@ class UnitOfWork:
     Keys follow the IETF draft "The Idempotency-Key HTTP Header Field".  A route
     that changes nothing (a POST only because of its size) says so with
     ``opt={"reads_only": True}``; one whose flow opens transactions of its own
-    around an outside call, and is safe to repeat, with ``opt={"flow": True}``.
+    around an outside call, and is safe to repeat, with ``opt={"flow": True}``.  If
+    repeating it is to give the same answer all the same, it also says ``"keyed":
+    True``: its key is claimed before and its answer stored after, each in a
+    transaction of its own, and whoever dies between leaves a claim that runs out.
+    The same request then takes the flow up again, which finds by the key
+    (:func:`request_key`) how far it came.
     One that a page without scripts sends says ``opt={"form": True}``: its key is
     the field ``idempotency_key``.
     """
@@ -338,19 +349,22 @@ class UnitOfWork:
         async def unit_of_work(scope: Scope, receive: Receive, send: Send) -> None:
             http = cast(HTTPScope, scope)
             opt = http["route_handler"].opt
-            if http["method"] in SAFE_METHODS or opt.get("reads_only") or opt.get("flow"):
+            if http["method"] in SAFE_METHODS or opt.get("reads_only") or (opt.get("flow") and not opt.get("keyed")):
                 await app(scope, receive, send)
             elif http.get("user") is None and not opt.get("open"):
                 # Nobody is signed in and the route is not open: its guard is about to refuse.
                 await app(scope, receive, send)
+            elif opt.get("flow"):
+                await self._flow_once(scope, receive, send, app)
             else:
                 await self._once(scope, receive, send, app)
 
         return unit_of_work
 
-    async def _once(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+    async def _asked(self, scope: Scope, receive: Receive) -> tuple[Request[Any, Any, Any], str, str, bytes]:
+        """The request, who sends it, its key and the fingerprint of what it asks."""
         http = cast(HTTPScope, scope)
-        request = Request[Any, Any, Any](scope, receive, send)
+        request = Request[Any, Any, Any](scope, receive)
         key = request.headers.get("idempotency-key", "")
         if not key and http["route_handler"].opt.get("form"):
             # A page without scripts sends its key as a field.
@@ -364,18 +378,53 @@ class UnitOfWork:
             # Programs draw another one each time they send the same form.
             body = body.replace(b"--" + boundary, b"")
         asked = b"\0".join([http["method"].encode(), http["path"].encode(), http["query_string"], body])
-        fingerprint = hmac.digest(self._secret, asked, "sha256")
+        return request, caller, key, hmac.digest(self._secret, asked, "sha256")
+
+    async def _flow_once(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        request, caller, key, fingerprint = await self._asked(scope, receive)
+        # A claim must not outlive a guard's refusal, and what is replayed is told to nobody who may not ask any more.
+        await cast(HTTPScope, scope)["route_handler"].authorize_connection(request)
+        async with self._sessions.begin() as session:
+            claim = await _claim_flow(session, caller, key, fingerprint)
+        if isinstance(claim, IdempotencyRecord):
+            await _replay(send, claim)
+            return
+        scope[KEY] = (caller, key)  # type: ignore[literal-required]
+        stored, settled = None, False
+        try:
+            messages = await _answer_kept_back(next_app, scope, receive)
+            answer = _answer_of(messages)
+            if answer is not None:
+                async with self._sessions.begin() as session:
+                    stored = await _settle_flow(session, caller, key, fingerprint, answer)
+                settled = True
+        finally:
+            if not settled:
+                # Nothing to be repeated came of it: the same key may be tried again at once.
+                async with self._sessions.begin() as session:
+                    await session.execute(
+                        sa.delete(IdempotencyRecord).where(
+                            IdempotencyRecord.caller == caller,
+                            IdempotencyRecord.key == key,
+                            IdempotencyRecord.in_flight_until == claim,
+                        )
+                    )
+        if stored is not None:
+            await _replay(send, stored)
+            return
+        for message in messages:
+            await send(message)
+
+    async def _once(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        http = cast(HTTPScope, scope)
+        request, caller, key, fingerprint = await self._asked(scope, receive)
         messages: list[Message] = []
-
-        async def keep(message: Message) -> None:
-            messages.append(message)
-
         async with self._sessions.begin() as session:
             stored = await _claim(session, caller, key)
             if stored is None:
                 scope[SESSION] = session  # type: ignore[literal-required]
                 work = await session.begin_nested()
-                await next_app(scope, receive, keep)
+                messages = await _answer_kept_back(next_app, scope, receive)
                 await _settle(
                     session, work, messages, IdempotencyRecord(caller=caller, key=key, fingerprint=fingerprint)
                 )
@@ -388,6 +437,19 @@ class UnitOfWork:
             # An answer that was kept is told to nobody who may not ask any more: an office may have ended meanwhile.
             await http["route_handler"].authorize_connection(request)
             await _replay(send, stored)
+
+
+async def _answer_kept_back(app: ASGIApp, scope: Scope, receive: Receive) -> list[Message]:
+    """What an application answers, for us to send once that is settled."""
+    messages: list[Message] = []
+
+    async def keep(message: Message) -> None:
+        messages.append(message)
+
+    await app(scope, receive, keep)
+    # Litestar takes it for sent, and would not let us answer what goes wrong from here on: a commit, say.
+    ScopeState.from_scope(scope).response_started = False
+    return messages
 
 
 async def _form_of(request: Request) -> str:
@@ -408,6 +470,77 @@ async def _claim(session: AsyncSession, caller: str, key: str) -> IdempotencyRec
     return await session.get(IdempotencyRecord, (caller, key))
 
 
+async def _claim_flow(session: AsyncSession, caller: str, key: str, fingerprint: bytes) -> IdempotencyRecord | datetime:
+    """Take the key for a flow, or take it over from one that died; return until when the claim lasts.
+
+    If an answer was given to it already, return that.  Until when it lasts tells a claim from those before it.
+    """
+    stored = await _claim(session, caller, key)
+    until = sa.func.clock_timestamp() + FLOW_LEASE
+    claim: Any
+    if stored is None:
+        row = {"caller": caller, "key": key, "fingerprint": fingerprint, "status": IN_FLIGHT}
+        claim = sa.insert(IdempotencyRecord).values(**row, headers={}, body=b"", in_flight_until=until)
+    elif stored.fingerprint != fingerprint:
+        raise KeyReused("This Idempotency-Key was used for another request.")
+    elif stored.status != IN_FLIGHT:
+        return stored
+    else:
+        claim = sa.update(IdempotencyRecord).values(in_flight_until=until)
+        claim = claim.where(IdempotencyRecord.caller == caller, IdempotencyRecord.key == key)
+        claim = claim.where(IdempotencyRecord.in_flight_until < sa.func.clock_timestamp())
+        claim = claim.execution_options(synchronize_session=False)
+    taken: datetime | None = await session.scalar(claim.returning(IdempotencyRecord.in_flight_until))
+    if taken is None:
+        raise KeyInFlight("A request with this Idempotency-Key is still being worked on.", retry_after=1)
+    return taken
+
+
+async def _settle_flow(
+    session: AsyncSession, caller: str, key: str, fingerprint: bytes, answer: tuple[int, dict[str, str], bytes]
+) -> IdempotencyRecord | None:
+    """Store the answer of a flow; return the one to give instead, where whoever took the claim over was quicker."""
+    status, headers, body = answer
+    stored = await session.scalar(
+        sa.update(IdempotencyRecord)
+        .where(
+            IdempotencyRecord.caller == caller,
+            IdempotencyRecord.key == key,
+            IdempotencyRecord.fingerprint == fingerprint,
+            IdempotencyRecord.status == IN_FLIGHT,
+        )
+        .values(status=status, headers=headers, body=body, in_flight_until=None)
+        .returning(IdempotencyRecord.key)
+        .execution_options(synchronize_session=False)
+    )
+    if stored is not None:
+        return None
+    other = await session.get(IdempotencyRecord, (caller, key))
+    # There is none where whoever asked was erased meanwhile.
+    return other if other is not None and other.fingerprint == fingerprint and other.status != IN_FLIGHT else None
+
+
+def _answer_of(messages: list[Message]) -> tuple[int, dict[str, str], bytes] | None:
+    """What is kept of an answer; None where it is not to be kept."""
+    start = next(message for message in messages if message["type"] == "http.response.start")
+    status: int = start["status"]
+    headers = dict(start["headers"])
+    # A refused form is shown again with what was typed and who typed it, which is nobody's to keep.
+    shown_again = status >= 400 and headers.get(b"content-type", b"").startswith(b"text/html")
+    # Who is told to come again later is to get another answer then.
+    later = status >= 400 and b"retry-after" in headers
+    if status >= 500 or status in _NOT_KEPT or shown_again or later:
+        return None
+    kept = {name.decode(): value.decode() for name, value in headers.items() if name in _KEPT_HEADERS}
+    return status, kept, b"".join(m.get("body", b"") for m in messages if m["type"] == "http.response.body")
+
+
+def request_key(request: Request[Any, Any, Any]) -> str:
+    """The Idempotency-Key of a keyed flow and who sent it, as one text that is the same whenever it is repeated."""
+    caller, key = request.scope[KEY]  # type: ignore[literal-required]
+    return f"{caller}\0{key}"
+
+
 async def _settle(session: AsyncSession, work: Any, messages: list[Message], record: IdempotencyRecord) -> None:
     """Keep or undo the work by the answer that came out of it, and store the answer with it."""
     start = next(message for message in messages if message["type"] == "http.response.start")
@@ -417,14 +550,10 @@ async def _settle(session: AsyncSession, work: Any, messages: list[Message], rec
         await work.commit()
     else:
         await work.rollback()
-    # A refused form is shown again with what was typed and who typed it, which is nobody's to keep.
-    shown_again = status >= 400 and dict(start["headers"]).get(b"content-type", b"").startswith(b"text/html")
-    if status >= 500 or status in _NOT_KEPT or shown_again:
-        return
-    record.status = status
-    record.headers = {name.decode(): value.decode() for name, value in start["headers"] if name in _KEPT_HEADERS}
-    record.body = b"".join(m.get("body", b"") for m in messages if m["type"] == "http.response.body")
-    session.add(record)
+    answer = _answer_of(messages)
+    if answer is not None:
+        record.status, record.headers, record.body = answer
+        session.add(record)
 
 
 async def _replay(send: Send, stored: IdempotencyRecord) -> None:

@@ -9,12 +9,16 @@ from contextlib import asynccontextmanager
 
 import procrastinate
 import sqlalchemy as sa
+from procrastinate.exceptions import ConnectorException, UniqueViolation
+from procrastinate.jobs import Job, Status
+from procrastinate.manager import JobManager
 from procrastinate.tasks import Task
 from procrastinate.types import JSONValue
+from psycopg.errors import RaiseException
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bkapp.config import load_settings
-from bkapp.db import driver_url, open_engine, sessions_of
+from bkapp.db import connection_options, driver_url, open_engine, sessions_of
 from bkapp.http import IdempotencyRecord
 
 jobs = procrastinate.App(connector=procrastinate.PsycopgConnector())
@@ -27,7 +31,10 @@ async def open_jobs(url: str) -> AsyncIterator[procrastinate.App]:
     The same application and not a copy: tasks belong to one, and what is due at a time is queued through it.
     """
     connector = procrastinate.PsycopgConnector(
-        conninfo=driver_url(url).replace("postgresql+psycopg", "postgresql", 1), min_size=1, max_size=4
+        conninfo=driver_url(url).replace("postgresql+psycopg", "postgresql", 1),
+        kwargs={"options": connection_options()},
+        min_size=1,
+        max_size=4,
     )
     with jobs.replace_connector(connector):
         async with jobs.open_async():
@@ -63,6 +70,29 @@ async def forget_old_keys(session: AsyncSession, *, days: int = 35) -> int:
         )
     )
     return result.rowcount  # type: ignore[attr-defined,no-any-return]
+
+
+# No ``lock``: one that died itself would keep it, and nobody would be taken up any more.
+@jobs.periodic(cron="* * * * *")
+@jobs.task(name="bkapp.retry_stalled", pass_context=True, queueing_lock="bkapp.retry_stalled")
+async def retry_stalled(context: procrastinate.JobContext, timestamp: int) -> None:
+    """Jobs whose worker died in the middle are taken up again; every task is safe to repeat."""
+    manager = context.app.job_manager
+    for job in await manager.get_stalled_jobs():
+        try:
+            await _take_up(manager, job)
+        except ConnectorException as error:
+            # Somebody else took it up, or its worker was only slow and is done with it: the others still wait.
+            if not isinstance(error.__cause__, RaiseException):
+                raise
+
+
+async def _take_up(manager: JobManager, job: Job) -> None:
+    try:
+        await manager.retry_job(job)
+    except UniqueViolation:
+        # The same is queued once more already; the one that died would keep its locks for ever.
+        await manager.finish_job(job, status=Status.FAILED, delete_job=True)
 
 
 @jobs.periodic(cron="17 2 * * *")

@@ -6,5 +6,6 @@ import bkapp.audit.models
 import bkapp.households.models
 import bkapp.http
 import bkapp.identity.models
+import bkapp.payments.models
 import bkapp.privacy.models
 import bkapp.units.models  # noqa: F401

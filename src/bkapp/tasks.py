@@ -4,4 +4,5 @@ import bkapp.address.tasks
 import bkapp.audit.tasks
 import bkapp.households.tasks
 import bkapp.identity.tasks
+import bkapp.payments.tasks
 import bkapp.privacy.tasks  # noqa: F401

@@ -190,6 +190,15 @@ PAGES: dict[str, tuple[str, dict[str, Any]]] = {
             NoticeView(other(4), "membership_ended", AT),
         ],
     ),
+    "home with notices about money": _home(
+        WITHOUT,
+        notices=[
+            NoticeView(other(1), "bill_paid", AT, bill=other(11)),
+            NoticeView(other(2), "money_suspended", AT, bill=other(12)),
+            NoticeView(other(3), "refund_succeeded", AT, bill=other(13)),
+            NoticeView(other(4), "said_by_a_later_release", AT, bill=other(14)),
+        ],
+    ),
     "home without address": _home(WITHOUT),
     "home of who waits": _home(WAITING),
     "home of a child": _home(msgspec.structs.replace(WITHOUT, hindrance="minor")),
@@ -417,6 +426,21 @@ def test_who_is_asked_for_consent_is_told_which_data_and_when_they_withdrew() ->
     for purpose in PURPOSES.values():
         if purpose.basis == "task":
             assert purpose.act in found
+
+
+def test_a_notice_about_money_says_what_happened_and_leads_to_its_bill() -> None:
+    found = shown("home with notices about money")
+    hrefs = [link.get("href") for link in found.every("a")]
+    for bill, words in (
+        (11, "Bạn đã nộp xong một khoản"),
+        (12, "Tiền bạn chuyển đang chờ xử lý"),
+        (13, "Bạn đã được hoàn tiền"),
+        (14, "Khoản phải nộp của bạn có thay đổi"),
+    ):
+        assert f"/toi/hoa-don/{other(bill)}" in hrefs
+        assert words in found.text
+    # None of them is about a stranger at one's account.
+    assert "Nếu không phải bạn" not in found.text
 
 
 def test_the_reason_for_more_time_is_not_lost_and_what_is_wrong_stands_at_its_field() -> None:

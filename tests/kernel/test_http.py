@@ -1,13 +1,22 @@
 """What holds for every answer: ids, headers, HEAD, problems, idempotency, limits."""
 
+import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import structlog
 from httpx import ASGITransport, AsyncClient
-from sqlalchemy import func, select
+from httpx import Response as HttpAnswer
+from litestar import Litestar, Request, Response, post
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+from litestar.types import ASGIApp, Receive, Scope, Send
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bkapp import jobs
@@ -16,8 +25,8 @@ from bkapp.app import create_app
 from bkapp.config import Settings, load_settings
 from bkapp.db import Sessions, open_engine, readers_of, sessions_of
 from bkapp.edge import Edge, caller_address
-from bkapp.errors import refusals
-from bkapp.http import IdempotencyRecord
+from bkapp.errors import DomainError, Forbidden, NotFound, Unauthenticated, Unavailable, refusals
+from bkapp.http import EXCEPTION_HANDLERS, IN_FLIGHT, IdempotencyRecord, UnitOfWork, request_key
 from tests import make
 
 ADDRESSES = "/api/v1/addresses"
@@ -274,3 +283,258 @@ class TestIdempotency:
         await session.flush()
         assert await jobs.forget_old_keys(session) == 1
         assert (await session.scalars(select(IdempotencyRecord.key))).all() == ["29"]
+
+
+class Slow(DomainError):
+    """Somebody else is at it; ask again after Retry-After."""
+
+    code = "tests_slow"
+    title = "Đang bận"
+
+
+class Outside:
+    """Whoever a flow calls outside.  ``then`` is what comes of each call, by its number; ``barred`` may not ask."""
+
+    def __init__(self) -> None:
+        self.keys: list[str] = []
+        self.barred = ""
+        self.then: Callable[[int], Awaitable[dict[str, Any]]] = self.does
+
+    async def does(self, call: int) -> dict[str, Any]:
+        return {"call": call}
+
+    async def raises(self, error: Exception, call: int) -> dict[str, Any]:
+        """Break at the first call alone."""
+        if call == 1:
+            raise error
+        return {"call": call}
+
+
+class Held:
+    """A call that does not come back until it is let go."""
+
+    def __init__(self) -> None:
+        self.begun, self.go = asyncio.Event(), asyncio.Event()
+
+    async def first(self, call: int) -> dict[str, Any]:
+        if call == 1:
+            self.begun.set()
+            await self.go.wait()
+        return {"call": call}
+
+
+def flow_app(outside: Outside, sessions: Sessions) -> Litestar:
+    """An application with one keyed flow, that tells callers apart by a header."""
+
+    def who(app: ASGIApp) -> ASGIApp:
+        async def known(scope: Scope, receive: Receive, send: Send) -> None:
+            name = dict(scope["headers"]).get(b"x-who", b"").decode()
+            scope["user"] = SimpleNamespace(id=name) if name else None
+            await app(scope, receive, send)
+
+        return known
+
+    async def welcome(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+        if connection.scope["user"].id == outside.barred:
+            raise Forbidden("Not any more.")
+
+    @post("/pay", guards=[welcome], opt={"flow": True, "keyed": True})
+    async def pay(request: Request[Any, Any, Any]) -> Response[dict[str, Any]]:
+        outside.keys.append(request_key(request))
+        made = await outside.then(len(outside.keys))
+        headers = {"Location": f"/pay/{made['call']}", "Cache-Control": "no-store"}
+        return Response(made, status_code=201, headers=headers)
+
+    return Litestar(
+        route_handlers=[pay],
+        middleware=[who, UnitOfWork(sessions, b"secret")],
+        exception_handlers=EXCEPTION_HANDLERS,
+        openapi_config=None,
+    )
+
+
+class TestKeyedFlows:
+    """A route whose flow calls somebody outside between transactions of its own: one key is one answer."""
+
+    @pytest.fixture
+    def outside(self) -> Outside:
+        return Outside()
+
+    @pytest.fixture
+    async def shop(self, outside: Outside, sessions: Sessions) -> AsyncIterator[AsyncClient]:
+        transport = ASGITransport(app=flow_app(outside, sessions), raise_app_exceptions=False)  # type: ignore[arg-type]
+        async with AsyncClient(transport=transport, base_url="http://t") as client:
+            yield client
+
+    async def ask(self, shop: AsyncClient, key: str = "k1", body: str = "{}", who: str = "an") -> HttpAnswer:
+        return await shop.post("/pay", content=body, headers={"Idempotency-Key": key, "X-Who": who})
+
+    async def died(self, session: AsyncSession) -> None:
+        """What a process leaves that dies in the middle, after its claim has run out."""
+        await session.execute(
+            update(IdempotencyRecord).values(
+                status=IN_FLIGHT, headers={}, body=b"", in_flight_until=func.now() - timedelta(seconds=1)
+            )
+        )
+        await session.commit()
+
+    async def test_a_repeat_gets_the_same_bytes_and_calls_nobody(self, shop: AsyncClient, outside: Outside) -> None:
+        first, again = await self.ask(shop), await self.ask(shop)
+        assert (first.status_code, again.status_code) == (201, 201)
+        assert first.content == again.content == b'{"call":1}'
+        assert (first.headers.get("idempotent-replayed"), again.headers["idempotent-replayed"]) == (None, "true")
+        for name in ("location", "content-type"):
+            assert again.headers[name] == first.headers[name]
+        assert outside.keys == ["an\0k1"]
+
+    async def test_a_key_is_of_one_caller_and_the_flow_is_told_it(self, shop: AsyncClient, outside: Outside) -> None:
+        answers = [await self.ask(shop, who="an"), await self.ask(shop, who="binh"), await self.ask(shop, key="k2")]
+        assert [answer.json()["call"] for answer in answers] == [1, 2, 3]
+        assert len(set(outside.keys)) == 3
+        without = await shop.post("/pay", content="{}", headers={"X-Who": "an"})
+        assert (without.status_code, without.json()["type"]) == (400, "/problems/idempotency_key_missing")
+        assert len(outside.keys) == 3
+
+    async def test_another_request_with_the_key_is_refused(self, shop: AsyncClient, outside: Outside) -> None:
+        await self.ask(shop, body='{"a":1}')
+        other = await self.ask(shop, body='{"a":2}')
+        assert (other.status_code, other.json()["type"]) == (422, "/problems/idempotency_key_reused")
+        assert len(outside.keys) == 1
+
+    async def test_while_it_is_worked_on_a_repeat_is_told_to_wait(self, shop: AsyncClient, outside: Outside) -> None:
+        held = Held()
+        outside.then = held.first
+        working = asyncio.create_task(self.ask(shop))
+        await held.begun.wait()
+        same, other = await self.ask(shop), await self.ask(shop, body="[]")
+        held.go.set()
+        first = await working
+        again = await self.ask(shop)
+
+        assert (same.status_code, same.json()["type"]) == (409, "/problems/idempotency_key_in_flight")
+        assert same.headers["retry-after"] == "1"
+        assert (other.status_code, other.json()["type"]) == (422, "/problems/idempotency_key_reused")
+        assert (first.status_code, again.content, len(outside.keys)) == (201, first.content, 1)
+
+    async def test_a_refusal_that_stands_is_kept(self, shop: AsyncClient, outside: Outside) -> None:
+        outside.then = partial(outside.raises, NotFound("There is no such bill."))
+        first, again = await self.ask(shop), await self.ask(shop)
+        assert (first.status_code, again.status_code) == (404, 404)
+        assert first.content == again.content
+        assert again.headers["idempotent-replayed"] == "true"
+        assert len(outside.keys) == 1
+
+    @pytest.mark.parametrize(
+        ("error", "status"),
+        [
+            (RuntimeError("a bug"), 500),
+            (Unavailable("Away."), 503),
+            (Unauthenticated("Sign in again."), 401),
+            (Slow("Somebody else is at it.", retry_after=2), 409),
+        ],
+        ids=["bug", "away", "signed out", "come again"],
+    )
+    async def test_what_says_nothing_about_the_change_is_not(
+        self, shop: AsyncClient, outside: Outside, session: AsyncSession, error: Exception, status: int
+    ) -> None:
+        outside.then = partial(outside.raises, error)
+        first = await self.ask(shop)
+        assert await session.scalar(select(func.count()).select_from(IdempotencyRecord)) == 0
+        again = await self.ask(shop)
+        assert (first.status_code, again.status_code) == (status, 201)
+        assert outside.keys == ["an\0k1"] * 2
+
+    async def test_a_guards_refusal_claims_nothing_and_nothing_is_replayed_past_it(
+        self, shop: AsyncClient, outside: Outside, session: AsyncSession
+    ) -> None:
+        outside.barred = "an"
+        refused = await self.ask(shop)
+        assert await session.scalar(select(func.count()).select_from(IdempotencyRecord)) == 0
+        outside.barred = ""
+        let_in = await self.ask(shop)
+        outside.barred = "an"
+        again = await self.ask(shop)
+        assert [answer.status_code for answer in (refused, let_in, again)] == [403, 201, 403]
+
+    async def test_one_that_died_is_taken_up_by_the_same_request_alone(
+        self, shop: AsyncClient, outside: Outside, session: AsyncSession
+    ) -> None:
+        await self.ask(shop)
+        await self.died(session)
+        other = await self.ask(shop, body="[]")
+        taken, again = await self.ask(shop), await self.ask(shop)
+        assert (other.status_code, other.json()["type"]) == (422, "/problems/idempotency_key_reused")
+        assert (taken.status_code, taken.json(), again.content) == (201, {"call": 2}, taken.content)
+        assert outside.keys == ["an\0k1"] * 2
+
+    async def test_one_that_was_only_slow_gives_the_answer_of_who_took_it_over(
+        self, shop: AsyncClient, outside: Outside, session: AsyncSession
+    ) -> None:
+        held = Held()
+        outside.then = held.first
+        working = asyncio.create_task(self.ask(shop))
+        await held.begun.wait()
+        await self.died(session)
+        taken = await self.ask(shop)
+        held.go.set()
+        slow, again = await working, await self.ask(shop)
+        assert taken.json() == {"call": 2}
+        assert slow.content == again.content == taken.content
+        assert len(outside.keys) == 2
+
+    async def test_one_that_fails_late_leaves_the_claim_of_who_took_it_over(
+        self, shop: AsyncClient, outside: Outside, session: AsyncSession
+    ) -> None:
+        held, other = Held(), Held()
+
+        async def both(call: int) -> dict[str, Any]:
+            if call == 1:
+                await held.first(1)
+                raise RuntimeError("too late")
+            return await other.first(call - 1)
+
+        outside.then = both
+        working = asyncio.create_task(self.ask(shop))
+        await held.begun.wait()
+        await self.died(session)
+        taking = asyncio.create_task(self.ask(shop))
+        await other.begun.wait()
+        held.go.set()
+        failed, meanwhile = await working, await self.ask(shop)
+        other.go.set()
+        taken = await taking
+        assert [answer.status_code for answer in (failed, meanwhile, taken)] == [500, 409, 201]
+        assert (await self.ask(shop)).content == taken.content
+        assert len(outside.keys) == 2
+
+    async def test_nothing_is_kept_of_who_was_erased_meanwhile(
+        self, shop: AsyncClient, outside: Outside, session: AsyncSession
+    ) -> None:
+        held = Held()
+        outside.then = held.first
+        working = asyncio.create_task(self.ask(shop))
+        await held.begun.wait()
+        await session.execute(delete(IdempotencyRecord))
+        await session.commit()
+        held.go.set()
+        assert (await working).status_code == 201
+        assert await session.scalar(select(func.count()).select_from(IdempotencyRecord)) == 0
+
+    async def test_fifty_at_once_have_one_effect(self, outside: Outside, own_database: str) -> None:
+        engine = open_engine(own_database)
+
+        async def slowly(call: int) -> dict[str, Any]:
+            await asyncio.sleep(0.05)
+            return {"call": call}
+
+        outside.then = slowly
+        transport = ASGITransport(app=flow_app(outside, sessions_of(engine)))  # type: ignore[arg-type]
+        async with AsyncClient(transport=transport, base_url="http://t") as shop:
+            answers = await asyncio.gather(*(self.ask(shop) for _ in range(50)))
+            after = await self.ask(shop)
+        await engine.dispose()
+        made = [answer for answer in answers if answer.status_code == 201]
+        assert {answer.status_code for answer in answers} <= {201, 409}
+        assert {answer.content for answer in [*made, after]} == {b'{"call":1}'}
+        assert [answer for answer in made if "idempotent-replayed" not in answer.headers] == made[:1]
+        assert outside.keys == ["an\0k1"]

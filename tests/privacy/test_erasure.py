@@ -6,7 +6,7 @@ import logging
 import unicodedata
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -40,6 +40,10 @@ from bkapp.identity import operations as identity
 from bkapp.identity.models import NativeCode, Notice, Person, RefreshToken, RoleGrant, SignIn
 from bkapp.identity.operations import Arrived
 from bkapp.identity.rules import EndReason, SignInKind
+from bkapp.payments.models import PaymentCase, Receipt, ReconciliationItem, WebhookInbox
+from bkapp.payments.operations import bills, refunds
+from bkapp.payments.providers import Line
+from bkapp.payments.rules import FeeKind
 from bkapp.privacy import operations
 from bkapp.privacy.models import Consent, SubjectRequest
 from bkapp.privacy.operations import Blocker, ErasureBlocked
@@ -50,6 +54,7 @@ from bkapp.sealing import Keyring, Unsealable
 from tests import make
 from tests.households import make as people
 from tests.identity import make as signing
+from tests.payments import make as paying
 
 NAME, BIRTH, PHONE = "Đàm Thị Quỳnh Như", date(1987, 11, 23), "0987654321"
 DEVICE = "Cốc Cốc trên máy của Quỳnh"
@@ -118,7 +123,15 @@ async def found_in(session: AsyncSession, traces: Traces, ids: list[str]) -> dic
     contexts = [
         f"{what}:{each}"
         for each in ids
-        for what in ("person.number", "person.name", "person.birth", "person.phone", "request.details")
+        for what in (
+            "person.number",
+            "person.name",
+            "person.birth",
+            "person.phone",
+            "request.details",
+            "bill.payer_name",
+            "webhook_inbox",
+        )
     ]
     columns = await session.execute(
         text("""
@@ -189,6 +202,7 @@ class Life:
     erase: str = ""
     code: str = ""
     household: UUID | None = None
+    sealed: list[str] = field(default_factory=list)  # what else is sealed for them
 
 
 async def a_person(session: AsyncSession) -> tuple[Caller, str]:
@@ -214,6 +228,46 @@ async def a_person(session: AsyncSession) -> tuple[Caller, str]:
     return me, said.number
 
 
+async def pay(session: AsyncSession, life: Life) -> None:
+    """A bill of the person's number, paid, with what the provider wrote and offices noted about it."""
+    merchant = await paying.a_merchant(session)
+    bill = await bills.issue_bill(
+        session,
+        people.KEYRING,
+        lines=[Line(FeeKind.CHARGE, "LP01", "Lệ phí", 20_000)],
+        description="Lệ phí",
+        procedure_code="2.000815",
+        procedure_name="Chứng thực",
+        dossier_code=None,
+        unit_id=None,
+        payer_number=life.number,
+        payer_name=NAME,
+        by=life.officer.id,
+        now=datetime.now(UTC),
+    )
+    attempt = await paying.an_attempt(session, bill, merchant)
+    attempt.redirect_url = f"https://pay.example/?name={NAME}"
+    await paying.hear(session, merchant, attempt, transaction="T1")
+    receipt = (await session.scalars(select(Receipt.id).where(Receipt.bill_id == bill.id))).one()
+    letter = WebhookInbox(
+        id=7, merchant_id=merchant.id, what="ipn", remote_ip="192.0.2.7", headers="{}", body_bytes=9,
+        body_cipher=people.KEYRING.seal(f"{NAME} chuyen tien", "webhook_inbox:7"), attempt_id=attempt.id,
+    )  # fmt: skip
+    asked = f"Hoàn cho {NAME}"
+    refund = await refunds.request_refund(
+        session, receipt_id=receipt, amount=1_000, reason=asked, by_hand=True, limit=0, by="one", now=paying.NOW
+    )
+    await refunds.reject(session, refund.id, by="two", now=paying.NOW, reason=f"{NAME} không nhận")
+    closed = {"closed_at": paying.NOW, "closed_by": "one", "outcome": f"Đã gọi bà {NAME}"}
+    case = PaymentCase(kind="status", bill_id=bill.id, due_at=paying.NOW, **closed)
+    item = ReconciliationItem(
+        merchant_id=merchant.id, source="bank", business_date=today(), kind="only_ours", receipt_id=receipt,
+        resolved_at=paying.NOW, resolved_by="one", note=f"Bà {NAME} nộp",
+    )  # fmt: skip
+    session.add_all([letter, case, item])
+    life.sealed += [str(bill.id), "7"]
+
+
 async def live(life: Life, sessions: Sessions) -> None:
     """Do what a citizen does, and what officers do about it."""
     client, me, officer = life.client, life.me, life.officer
@@ -237,6 +291,7 @@ async def live(life: Life, sessions: Sessions) -> None:
         session.add(
             GeocodeJob(caller=me.id, file_name=f"{NAME}.csv", options={}, input=f"{NAME};{life.number}".encode())
         )
+        await pay(session, life)
         # An officer's stored answer that names the person, as some route may give it.
         for answered in (officer.id, me.id):
             session.add(
@@ -312,7 +367,7 @@ async def test_nothing_says_who_an_erased_person_was(life: Life, committed: Sess
     with listening() as logged:
         await live(life, committed)
         async with committed() as session:
-            ids = [life.me.id, *map(str, await session.scalars(select(SubjectRequest.id)))]
+            ids = [life.me.id, *life.sealed, *map(str, await session.scalars(select(SubjectRequest.id)))]
             before = await found_in(session, traces, ids)
         exported = (await people.fetch(life.client, life.me, "/api/v1/me/export.json")).text
 
@@ -349,7 +404,19 @@ async def test_nothing_says_who_an_erased_person_was(life: Life, committed: Sess
     assert before["household.source_id"] == {"household hash"}
     assert "given name" in before["sign_in.device"]
     assert {"name", "number"} <= before["geocode_job.input"]
-    for place in ("idempotency_key.body", "subject_request.extension_reason", "subject_request.outcome"):
+    assert before["bill.payer_hmac"] == {"number hash"}
+    assert "sealed name" in before["bill.payer_name_cipher"]
+    assert "sealed name" in before["webhook_inbox.body_cipher"]
+    for place in (
+        "idempotency_key.body",
+        "subject_request.extension_reason",
+        "subject_request.outcome",
+        "payment_attempt.redirect_url",
+        "refund.reason",
+        "refund.failure_code",
+        "payment_case.outcome",
+        "reconciliation_item.note",
+    ):
         assert "name" in before[place], place
     assert {"number", "name", "phone abroad", "birth"} <= traces.in_text(exported)
 

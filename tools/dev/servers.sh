@@ -125,6 +125,8 @@ start_database() {
     # Only a superuser may create PostGIS, and the role of the app is none.
     "$bin/psql" -qX -v ON_ERROR_STOP=1 -h "$SOCKETS" -p 5432 -U postgres postgres >/dev/null <<'END'
 select 'create role bkapp login' where not exists (select from pg_roles where rolname = 'bkapp') \gexec
+select 'create role bkapp_app nologin' where not exists (select from pg_roles where rolname = 'bkapp_app') \gexec
+grant bkapp_app to bkapp;
 select 'create database bkapp owner bkapp' where not exists (select from pg_database where datname = 'bkapp') \gexec
 \connect bkapp
 set client_min_messages = warning;
@@ -132,7 +134,7 @@ create extension if not exists postgis;
 create extension if not exists btree_gist;
 create extension if not exists pg_trgm;
 END
-    export DATABASE_URL="postgresql://bkapp@/bkapp?host=$SOCKETS&port=5432"
+    export DATABASE_URL="postgresql://bkapp@/bkapp?host=$SOCKETS&port=5432" BKAPP_APP_ROLE="${BKAPP_APP_ROLE-bkapp_app}"
 }
 
 # What libpq takes from the environment is about some other server.

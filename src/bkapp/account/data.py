@@ -39,7 +39,7 @@ READS_SHOWN = 3
 READS_LOOKED_THROUGH = 400  # for those that are not the person's own
 READS_ON_A_PAGE = 40
 LONGEST_WORDS = 1000
-REQUESTS_SHOWN = 4
+REQUESTS_SHOWN = 3
 # Asking to erase has a page of its own, which says what it means.
 ASKED_HERE = [kind for kind in RequestKind if kind is not RequestKind.ERASE]
 

@@ -37,7 +37,9 @@ class HomeController(Controller):
             "home.html",
             me=me,
             notices=[
-                NoticeView(str(notice.id), notice.kind, notice.created_at, notice.data.get("device"))
+                NoticeView(
+                    str(notice.id), notice.kind, notice.created_at, notice.data.get("device"), notice.data.get("bill")
+                )
                 for notice in told
                 if notice.read_at is None
             ][:SHOWN],

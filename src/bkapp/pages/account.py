@@ -24,12 +24,27 @@ Every page has ``me: Me``; a form that was refused has ``problem: Problem``, els
                              more_memberships: bool, problem, of: str
     account/requests.html    requests: Sequence[RequestWork], more: str | None, most_days: int, typed,
                              problem, of: str
+    account/bills.html       bills: Sequence[BillCard], more: str | None
+    account/bill.html        bill: BillCard, parts, facts, back: Sequence[Line], clocks: Sequence[ClockView],
+                             live: TryCard | None, methods: Sequence[Choice], tries: Sequence[TryCard], problem
+    account/attempt.html     attempt: TryCard, paid: bool, twice: date | None, transfer: Sequence[Line],
+                             refresh: int | None (seconds), go: str | None, problem
+    account/came_back.html   me: None, stands: str
+    account/confirmation.html me: None, valid: bool, refunded: str | None, facts: Sequence[Line]
+    account/issued_bills.html bills: Sequence[BillCard], more: str | None, made: str | None, problem
+    account/issue_bill.html  units, kinds: Sequence[Choice], rows: Sequence[int], problem, typed
+    account/treasury.html    ledger, unmatched: str, holds: bool, tasks: Sequence[Line], problem
+    account/cases.html       cases: Sequence[CaseWork], more: str | None, problem, of: str, typed
+    account/refunds.html     waiting, by_hand: Sequence[RefundWork], problem, of: str, typed
+    account/statements.html  merchants, sources: Sequence[Choice], days: Sequence[DayView], taken: str | None, problem,
+                             typed
+    account/messages.html    counts: Sequence[Line], letters: Sequence[LetterView], failing: Sequence[EndpointView]
     account/step_up.html     href: str
     account/assurance.html   nothing
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 
 from msgspec import Struct
 
@@ -61,12 +76,14 @@ class Problem(Struct, frozen=True):
 
 
 class NoticeView(Struct, frozen=True):
-    """What a person is told.  ``kind`` is one of identity's kinds, ``device`` a browser in few words."""
+    """What a person is told.  ``kind`` is one of identity's or payments' kinds, ``device`` a browser in few words,
+    ``bill`` the id of the bill it is about."""
 
     id: str
     kind: str
     at: datetime
     device: str | None = None
+    bill: str | None = None
 
 
 class Member(Struct, frozen=True, kw_only=True):
@@ -253,3 +270,116 @@ class RequestWork(Struct, frozen=True, kw_only=True):
     late: bool
     extended: bool
     details: str | None
+
+
+class BillCard(Struct, frozen=True, kw_only=True):
+    """What somebody owes or has paid; ``amount`` as people write it."""
+
+    id: str
+    code: str
+    title: str
+    status: str
+    amount: str
+    agency: str
+    dossier: str | None
+    at: datetime
+    due: date | None
+    paid: datetime | None
+
+
+class ClockView(Struct, frozen=True):
+    """Money of the payer's that somebody settles by the end of ``due``."""
+
+    kind: str
+    due: date
+    amount: str | None
+
+
+class TryCard(Struct, frozen=True, kw_only=True):
+    """A try at paying.
+
+    ``bill``, ``code`` and ``title`` are the bill's; ``href`` is where the payer goes on and ``qr`` the code for their
+    bank (SVG), while it waits for them.  ``unreachable``: the provider was not reached; ``abandoned``: another way was
+    chosen.
+    """
+
+    id: str
+    bill: str
+    code: str
+    title: str
+    status: str
+    amount: str
+    method: str
+    reference: str
+    at: datetime
+    until: datetime
+    href: str | None = None
+    qr: str | None = None
+    unreachable: bool = False
+    abandoned: bool = False
+
+
+class CaseWork(Struct, frozen=True, kw_only=True):
+    """Something about money for the treasury desk.
+
+    ``receipt`` is the id of the money it is about and ``left`` what can still be given back of it; ``held``: the money
+    is in suspense, so the case closes by what becomes of it.
+    """
+
+    id: str
+    title: str
+    due: datetime
+    late: bool
+    amount: str | None
+    left: str | None
+    receipt: str | None
+    held: bool
+    bill: str | None
+    merchant: str | None
+    detail: str
+
+
+class RefundWork(Struct, frozen=True, kw_only=True):
+    """A refund that waits for the treasury desk; ``own``: the reader asked for it, so another one decides."""
+
+    id: str
+    reference: str
+    amount: str
+    reason: str
+    at: datetime
+    bill: str | None
+    receipt: int
+    merchant: str
+    own: bool
+
+
+class DayView(Struct, frozen=True, kw_only=True):
+    """A merchant's day: what came, and what the files of the provider and of the bank say; None where one is not
+    there."""
+
+    title: str
+    day: date
+    received: str
+    provider: str | None
+    bank: str | None
+    open: int
+
+
+class LetterView(Struct, frozen=True, kw_only=True):
+    """A message of a provider that was not believed."""
+
+    at: datetime
+    merchant: str
+    what: str
+    reason: str
+    bytes: int
+
+
+class EndpointView(Struct, frozen=True, kw_only=True):
+    """A partner's address that does not take what we tell it."""
+
+    label: str
+    since: datetime | None
+    failures: int
+    waiting: int
+    active: bool

@@ -22,6 +22,7 @@ _REPLACEMENT = "\ufffd"
 # Fields that hold words of ours: codes in the JSON, Vietnamese in the PDF.
 _OF_CODES = frozenset(
     {"kind", "role", "status", "source", "channel", "withdrawn_channel", "end_reason", "outcome", "about"}
+    | {"place", "reason"}
 )
 _CODES: Mapping[str, str] = {
     "browser": "trình duyệt",
@@ -88,6 +89,37 @@ _CODES: Mapping[str, str] = {
     "membership_refused": "không chấp nhận thành viên hộ",
     "address_claim_confirmed": "xác nhận địa chỉ",
     "address_claim_refused": "không chấp nhận địa chỉ",
+    "open": "chưa nộp",
+    "paid": "đã nộp",
+    "cancelled": "đã hủy",
+    "fee": "phí",
+    "charge": "lệ phí",
+    "delivery": "cước bưu chính",
+    "created": "vừa bắt đầu",
+    "unknown": "chưa rõ kết quả",
+    "pending": "chờ kết quả",
+    "expired": "hết hạn",
+    "succeeded": "thành công",
+    "approved": "đã duyệt",
+    "rejected": "không hoàn",
+    "applied": "khoản phải nộp",
+    "suspense": "tài khoản chờ xử lý",
+    "reversed": "đã hủy ghi nhận",
+    "duplicate": "trả hai lần",
+    "amount": "sai số tiền",
+    "closed_bill": "tiền đến sau khi khoản phải nộp đã hủy",
+    "refund_failed": "hoàn tiền không thành công",
+    "bill_paid": "đã nộp xong một khoản",
+    "money_suspended": "tiền đang chờ xử lý",
+    "refund_succeeded": "đã hoàn tiền",
+    "bill_issued": "lập khoản phải nộp",
+    "bill_cancelled": "hủy khoản phải nộp",
+    "receipt_applied": "ghi tiền vào khoản phải nộp",
+    "refund_requested": "đề nghị hoàn tiền",
+    "refund_approved": "duyệt hoàn tiền",
+    "refund_rejected": "không hoàn tiền",
+    "refund_transferred": "chuyển khoản hoàn tiền",
+    "payment_case_closed": "xử lý xong vụ việc về tiền",
     "office_granted": "giao chức vụ",
     "office_ended": "thôi chức vụ",
 }

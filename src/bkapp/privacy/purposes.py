@@ -99,6 +99,24 @@ PURPOSES: Mapping[str, Purpose] = {
             version="1",
         ),
         Purpose(
+            id="payments",
+            title="Nộp phí, lệ phí và hoàn tiền",
+            text=(
+                "Cơ quan nhà nước lập khoản phải nộp cho người có số định danh và họ tên của bạn; hệ thống ghi lại các"
+                " lần nộp, tiền đã nhận, tiền hoàn và vụ việc về tiền của bạn. Số định danh trên khoản phải nộp chỉ "
+                "được lưu dưới dạng băm, họ tên được mã hóa khi lưu. Kênh thanh toán bạn chọn nhận số tiền, mã khoản "
+                "nộp, mã hồ sơ và địa chỉ mạng của thiết bị, không nhận số định danh hay họ tên. Chứng từ được giữ ít "
+                "nhất 10 năm; thông điệp gốc của kênh thanh toán được xóa sau 400 ngày."
+            ),
+            basis=Basis.TASK,
+            act=(
+                "Luật 91/2025/QH15 điều 19; Luật Phí và lệ phí 97/2015/QH13; Luật Kế toán 88/2015/QH13 điều 41; Nghị "
+                "định 174/2016/NĐ-CP"
+            ),
+            data=("số định danh cá nhân", "họ tên", "khoản phải nộp", "các lần nộp", "địa chỉ mạng khi nộp"),
+            version="1",
+        ),
+        Purpose(
             id="contact_phone",
             title="Liên hệ qua số điện thoại",
             text=(

@@ -274,6 +274,14 @@ RETENTION: Mapping[str, Retention] = {
             "address.tend_geocode_jobs",
         ),
         Retention(
+            "payment_messages",
+            "Thông điệp gốc của kênh thanh toán",
+            400,
+            "khi nhận",
+            "Đối soát, quyết toán năm, khiếu nại về một lần nộp",
+            "payments.forget_letters",
+        ),
+        Retention(
             "stored_answers",
             "Câu trả lời lưu theo khóa chống gửi trùng",
             35,
@@ -284,7 +292,10 @@ RETENTION: Mapping[str, Retention] = {
     )
 }
 """Kept without an end, because the law wants it or nobody is named there: who read data and the audit chain (our ids
-alone), consents as proof (our ids alone), questions to the population register, the history of addresses."""
+alone), consents as proof (our ids alone), questions to the population register, the history of addresses.
+
+Vouchers of accounting (bills, receipts, refunds, the ledger) are kept at least 10 years (Luật Kế toán 88/2015/QH13 điều
+41, Nghị định 174/2016/NĐ-CP); nothing deletes them by itself.  Of a payer who is erased they keep an id of nobody."""
 
 # --- who read what, in words ------------------------------------------------------------------------------------
 
@@ -315,14 +326,21 @@ _WHAT_WORDS: Mapping[str, str] = {
     "/api/v1/me/export": "Tải dữ liệu cá nhân",
     "/api/v1/me": "Xem dữ liệu của tài khoản",
     "/api/v1/privacy/requests": "Giải quyết yêu cầu về dữ liệu cá nhân",
+    "/api/v1/bills": "Lập hoặc xem khoản phải nộp",
+    "/api/v1/bills/{bill_id}/cancel": "Hủy khoản phải nộp",
+    "/api/v1/bills/{bill_id}/confirmation": "Tải xác nhận thanh toán",
+    "/api/v1/refunds": "Xem khoản hoàn tiền",
     "/api/v1/session": "Đăng nhập",
     "/api/v1/token": "Đăng nhập",
     "/dang-nhap": "Đăng nhập, tra cứu Cơ sở dữ liệu quốc gia về dân cư",
     "/ung-dung/dang-nhap": "Đăng nhập, tra cứu Cơ sở dữ liệu quốc gia về dân cư",
     "/toi/ho-gia-dinh": "Xem hộ gia đình",
+    "/toi/hoa-don": "Xem khoản phải nộp",
     "/toi": "Xem trang cá nhân",
     "/moi": "Nhận lời mời vào hộ",
     "/can-bo/quyen-du-lieu": "Giải quyết yêu cầu về dữ liệu cá nhân",
+    "/can-bo/hoa-don": "Lập hoặc xem khoản phải nộp",
+    "/can-bo/doi-soat": "Đối soát, hoàn tiền",
     "/can-bo": "Xét đề nghị nhận địa chỉ, thành viên hộ",
 }
 

@@ -3,17 +3,20 @@
 from datetime import datetime
 from uuid import UUID
 
+from psycopg.types.json import Jsonb
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from bkapp.db import carry_out
 from bkapp.errors import NotFound
 from bkapp.identity.models import Notice
 from bkapp.identity.rules import NoticeKind
 
+_TELL = "INSERT INTO notice (person_id, kind, data) VALUES (%(person)s, %(kind)s, %(data)s)"
+
 
 async def tell(session: AsyncSession, person: UUID, kind: NoticeKind | str, **data: str) -> None:
     """Leave a notice for a person.  ``data`` says no more than ids of ours and words of ours."""
-    session.add(Notice(person_id=person, kind=str(kind), data=data))
-    await session.flush()
+    await carry_out(session, _TELL, {"person": person, "kind": str(kind), "data": Jsonb(data)})
 
 
 async def read_notice(session: AsyncSession, person: UUID, notice: UUID, *, now: datetime) -> Notice:

@@ -13,8 +13,9 @@ from bkapp.privacy.operations.consents import (
     require_consent,
     withdraw_consent,
 )
-from bkapp.privacy.operations.erasing import Blocker, ErasureBlocked, erase
+from bkapp.privacy.operations.erasing import ErasureBlocked, erase
 from bkapp.privacy.operations.exporting import collect
+from bkapp.privacy.operations.hindrances import Blocker
 from bkapp.privacy.operations.keeping import keep_no_longer
 from bkapp.privacy.operations.requests import (
     NeedsErasing,

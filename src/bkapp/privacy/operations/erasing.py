@@ -1,15 +1,15 @@
 """Erasing a person: nothing is left that says who they were, and everything that must stay names an id alone.
 
 What stays: the person's id, the audit chain, who read data, questions to the population register, the history of
-addresses and consents as proof.  None of them says who that id was.
+addresses, consents as proof, and bills with what was paid and given back, as vouchers.  None of them says who that id
+was.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from msgspec import Struct
-from sqlalchemy import delete, func, or_, select, text, update
+from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bkapp.address.models import GeocodeJob, Household
@@ -24,18 +24,10 @@ from bkapp.identity.models import EidSubject, NativeCode, Notice, Person, Refres
 from bkapp.identity.rules import EndReason
 from bkapp.privacy.models import Consent, SubjectRequest
 from bkapp.privacy.operations.consents import locked
+from bkapp.privacy.operations.hindrances import HINDRANCES, Hindrance
+from bkapp.privacy.operations.paying import bills_of, forget_payer
 from bkapp.privacy.rules import Channel, RequestStatus
 from bkapp.sealing import Keyring, Unsealable
-
-
-class Blocker(Struct, frozen=True):
-    """Why a person cannot be erased now: a stable word, and a Vietnamese sentence for the person."""
-
-    code: str
-    title: str
-
-
-Hindrance = Callable[[AsyncSession, UUID], Awaitable[Blocker | None]]
 
 
 class ErasureBlocked(DomainError):
@@ -44,23 +36,6 @@ class ErasureBlocked(DomainError):
     code = "erasure_blocked"
     title = "Chưa thể xóa dữ liệu của người này"
 
-
-async def holds_office(session: AsyncSession, person_id: UUID) -> Blocker | None:
-    """Who acts for the authority answers for it by name; the office ends first."""
-    held = await session.scalar(
-        select(RoleGrant.id).where(
-            RoleGrant.person_id == person_id,
-            RoleGrant.ended_at.is_(None),
-            or_(RoleGrant.expires_at.is_(None), RoleGrant.expires_at > func.now()),
-        )
-    )
-    if held is None:
-        return None
-    return Blocker("holds_office", "Người này đang giữ một chức vụ trong hệ thống")
-
-
-HINDRANCES: Sequence[Hindrance] = (holds_office,)
-"""What is asked before anybody is erased.  A feature whose law says to keep something adds its question."""
 
 _ERASED = "Dữ liệu đã được xóa"
 _EMPTY = text("""
@@ -91,6 +66,7 @@ async def erase(
         )
     await _forget_head(session, keyring, person)
     await _forget_answers(session, person_id)
+    await forget_payer(session, person_id, instead=_ERASED)
     await _forget_sign_ins(session, person_id, now=now)
     await _close_requests(session, person_id, actor=actor, now=now)
     await _end_consents(session, person_id, now=now)
@@ -142,6 +118,7 @@ async def _forget_answers(session: AsyncSession, person_id: UUID) -> None:
     ids = [caller]
     for kind in (Membership, AddressClaim, SubjectRequest):
         ids += [str(each) for each in await session.scalars(select(kind.id).where(kind.person_id == person_id))]
+    ids += map(str, await bills_of(session, person_id))  # whatever is answered about attempts or refunds names the bill
     await session.execute(_EMPTY, {"ids": ids})
 
 

@@ -20,6 +20,7 @@ from bkapp.identity.operations import open_person
 from bkapp.privacy import queries
 from bkapp.privacy.exports import Export, Part
 from bkapp.privacy.models import Consent, SubjectRequest
+from bkapp.privacy.operations import paying
 from bkapp.privacy.operations.requests import details_of
 from bkapp.privacy.purposes import PURPOSES
 from bkapp.privacy.rules import LIMITS, MYSELF, OFFICE
@@ -207,6 +208,7 @@ async def collect(session: AsyncSession, keyring: Keyring, person_id: UUID, *, n
             kept["invitations"],
             kept["population_queries"],
             kept["files"],
+            *await paying.parts_of(session, keyring, person_id),
             kept["consents"],
             await _requests(session, keyring, person_id),
             kept["notices"],
@@ -369,6 +371,7 @@ async def _audit(session: AsyncSession, person_id: UUID) -> Part:
         select(Invitation.id).where(Invitation.invited_by == person_id),
     ):
         mine += [str(each) for each in await session.scalars(theirs)]
+    mine += await paying.subjects_of(session, person_id)
     found = await session.execute(
         select(AuditEntry.seq, AuditEntry.at, AuditEntry.kind, AuditEntry.actor, AuditEntry.data)
         .where(AuditEntry.subject.in_(mine))

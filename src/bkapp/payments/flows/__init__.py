@@ -1,0 +1,1 @@
+"""Asking somebody outside between two transactions of ours: intent, call, outcome."""

@@ -1,0 +1,1 @@
+"""Writing about bills and money: verbs on rows, within the transaction of whoever calls them."""

@@ -1,0 +1,1 @@
+"""Reading about bills and money."""

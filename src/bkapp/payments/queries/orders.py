@@ -1,0 +1,44 @@
+"""What a provider is told about an attempt."""
+
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from bkapp.payments.models import Beneficiary, Bill, BillLine, PaymentAttempt
+from bkapp.payments.providers import Line, Order
+
+
+async def order_of(session: AsyncSession, attempt: PaymentAttempt, *, home: str, payer_ip: str = "127.0.0.1") -> Order:
+    """An attempt as its provider wants it; the same whenever it is made."""
+    bill, beneficiary = (
+        await session.execute(
+            select(Bill, Beneficiary)
+            .join(Beneficiary, Beneficiary.id == Bill.beneficiary_id)
+            .where(Bill.id == attempt.bill_id)
+        )
+    ).one()
+    return Order(
+        reference=attempt.reference,
+        amount=attempt.amount,
+        created_at=attempt.created_at,
+        expires_at=attempt.expires_at,
+        bill_code=bill.code,
+        dossier_code=bill.dossier_code or "",
+        procedure_code=bill.procedure_code,
+        procedure_name=bill.procedure_name,
+        agency=beneficiary.name,
+        account=beneficiary.account,
+        account_name=beneficiary.account_name,
+        bank_bin=beneficiary.bank_bin,
+        lines=await lines_of(session, bill.id),
+        return_url=f"{home}/thanh-toan/ve/{attempt.reference}",
+        token=attempt.token or "",
+        payer_ip=payer_ip,
+    )
+
+
+async def lines_of(session: AsyncSession, bill_id: UUID) -> list[Line]:
+    """The lines of a bill in their order."""
+    rows = await session.scalars(select(BillLine).where(BillLine.bill_id == bill_id).order_by(BillLine.position))
+    return [Line(row.kind, row.code, row.name, row.amount) for row in rows]

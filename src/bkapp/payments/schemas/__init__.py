@@ -1,0 +1,1 @@
+"""What the payments API accepts and returns."""
