@@ -9,7 +9,7 @@ import click
 import msgspec
 from typing_extensions import override
 
-from bench import audit, importing, resolve, scaling, servers_compared, signed_in, tiles, webhooks
+from bench import audit, importing, payments, resolve, scaling, servers_compared, signed_in, tiles, webhooks
 from bench.geocoding.command import geocoding
 
 Figures = dict[str, Any]
@@ -139,6 +139,16 @@ def run_signed_in(people: int, pairs: int, seconds: float, connections: tuple[in
 def run_webhooks(pairs: int, seconds: float, connections: tuple[int, ...], most: int) -> Figures:
     """Take a provider's messages that money came; beside pgbench with the same rows."""
     return {"webhooks": webhooks.run(pairs=pairs, seconds=seconds, concurrencies=connections, most=most)}
+
+
+@main.command("payments")
+@click.option("--pairs", default=5, help="Runs of each, in turns.")
+@seconds
+@click.option("--connections", type=Numbers(), default="8,32")
+@most
+def run_payments(pairs: int, seconds: float, connections: tuple[int, ...], most: int) -> Figures:
+    """Start paying and look how it stands; beside pgbench with the same SQL."""
+    return {"payments": payments.run(pairs=pairs, seconds=seconds, concurrencies=connections, most=most)}
 
 
 main.add_command(geocoding)

@@ -2,8 +2,8 @@
 
 ``python -m bench.client PORT FILE CONNECTIONS SECONDS keep|close|each PATH [HEADER...]``.  With ``each`` the file holds
 whole requests, parted by zero bytes, and each is sent once, in their order; else it holds what follows PATH, drawn at
-random.  One event loop and one raw connection per slot; an answer is counted when its last byte is there.  It needs more
-of the machine than wrk, so its figures are lower on both sides of a ratio and less far apart.
+random.  One event loop and one raw connection per slot; an answer is counted when its last byte is there.  It needs
+more of the machine than wrk, so its figures are lower on both sides of a ratio and less far apart.
 """
 
 import asyncio

@@ -104,7 +104,7 @@ def send_each(port: int, requests: Sequence[bytes], *, connections: int, seconds
         return _ran(command, seconds)
 
 
-def request(method: str, path: str, body: bytes = b"", **headers: str) -> bytes:
+def request(method: str, path: str, /, *, body: bytes = b"", **headers: str) -> bytes:
     """A request as it goes over the wire; ``_`` in the name of a header stands for ``-``."""
     lines = [f"{method} {path} HTTP/1.1", f"Host: {ADDRESS}"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]

@@ -1,16 +1,18 @@
 """A database with people who have signed in and owe fees, for the benchmarks of payments."""
 
 import asyncio
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from uuid import UUID
 
 import psycopg
 from msgspec import Struct
 
-from bench import servers
+from bench import pgbench, servers
 from bench.databases import codes, demo_database, settle
-from bench.load import Sample
+from bench.load import Sample, median, share
+from bench.tables import percent, show
 from bkapp.access.guards import COOKIE
 from bkapp.db import open_engine, sessions_of
 from bkapp.identity.rules import hashed, new_secret
@@ -23,7 +25,10 @@ MERCHANT, TERMINAL, SECRET = "vnpay", "BACKAN01", "bench, is no real secret"
 AMOUNT = 20_000
 PEOPLE = 500
 FIRST = 100_000_000_000
-"""The references of attempts are numbers from here on, which pgbench can count up."""
+"""Bills are numbered from here on: ``HD100000000000`` is the code of the first, and its attempt has the number alone as
+its reference, so that pgbench can count them up."""
+WORKERS = str(os.cpu_count() or 1)
+"""As many processes serve as pgbench has threads."""
 KEYS = {"BKAPP_DATA_KEYS": "bench:" + "A" * 43, "BKAPP_LOOKUP_KEY": "A" * 43}
 
 _PEOPLE = """
@@ -46,7 +51,7 @@ INSERT INTO payment_attempt (bill_id, merchant_id, reference, amount, status, re
     expires_at, next_check_at, redirect_url)
 SELECT id, %s, substr(code, 3), amount, 'pending', 'pending', 2, now() - interval '1 hour', payer_id,
     now() + interval '1 day', now() + interval '1 day', 'https://pay.example/vpcpay.html?' || repeat('x', 500)
-FROM bill"""
+FROM bill ORDER BY code LIMIT %s"""
 _BEGUN = """
 INSERT INTO payment_event (attempt_id, version, at, event, start, "end", evidence, source)
 SELECT id, 2, created_at, 'submitted', 'created', 'pending', 0, 'call' FROM payment_attempt"""
@@ -63,8 +68,8 @@ class Owing(Struct, frozen=True):
 
 
 @contextmanager
-def owing(bills: int, *, being_paid: bool) -> Iterator[Owing]:
-    """So many bills of different people, each with an attempt that waits for its payer if ``being_paid``."""
+def owing(bills: int, *, being_paid: int) -> Iterator[Owing]:
+    """So many bills of different people; for the first of them somebody chose how to pay an hour ago."""
     with demo_database(100) as url:
         merchant, beneficiary = asyncio.run(_account(url))
         with psycopg.connect(url) as connection:
@@ -76,11 +81,10 @@ def owing(bills: int, *, being_paid: bool) -> Iterator[Owing]:
             values = {"amount": AMOUNT, "beneficiary": beneficiary, "people": people, "count": len(people)}
             connection.execute(_BILLS, {**values, "first": FIRST, "bills": bills})
             connection.execute(_LINES)
-            if being_paid:
-                connection.execute(_ATTEMPTS, [merchant])
-                connection.execute(_BEGUN)
+            connection.execute(_ATTEMPTS, [merchant, being_paid])
+            connection.execute(_BEGUN)
         settle(url)
-        with servers.app(url, codes(url)[0], **KEYS, BKAPP_WEB_WORKERS="1") as app:
+        with servers.app(url, codes(url)[0], **KEYS, BKAPP_WEB_WORKERS=WORKERS) as app:
             cookies = {person: f"{COOKIE}={secret}" for person, secret in secrets.items()}
             yield Owing(url, app.port, merchant, beneficiary, cookies)
 
@@ -125,7 +129,49 @@ def require_true_books(url: str) -> None:
     asyncio.run(run())
 
 
-def require_room(samples: list[Sample], seconds: float, most: int) -> None:
-    """End the run if a side came to the end of what was prepared for it."""
-    if any(sample.rps * seconds >= most for sample in samples):
+class Slices:
+    """The numbers of bills, so many for each run."""
+
+    def __init__(self, first: int, each: int) -> None:
+        self._next = first
+        self.each = each
+
+    def take(self) -> range:
+        self._next += self.each
+        return range(self._next - self.each, self._next)
+
+
+def beside(
+    url: str, slices: Slices, ours: Callable[[range], Sample], script: str, *, clients: int, seconds: float, pairs: int
+) -> tuple[list[Sample], list[Sample]]:
+    """Runs of ours and of pgbench in turns, each with bills of its own; end the run where those were too few.
+
+    The script finds the number of its bill in ``:number``.
+    """
+    mine: list[Sample] = []
+    limits: list[Sample] = []
+    for _ in range(pairs):
+        mine.append(ours(slices.take()))
+        known = {"first": slices.take()[0] - clients, "mine": 0, "clients": clients}
+        limits.append(pgbench.run_script(url, _COUNT + script, clients=clients, seconds=seconds, known=known))
+    if any(sample.rps * seconds >= slices.each for sample in mine + limits):
         raise SystemExit("This machine is faster than expected: raise --most.")
+    return mine, limits
+
+
+# The clients of pgbench count up in turns.
+_COUNT = """\\set mine :mine + 1
+\\set number :first + :mine * :clients + :client_id
+"""
+
+
+def print_pair(title: str, unit: str, ours: Sequence[Sample], limits: Sequence[Sample], limit: str) -> None:
+    """Both sides of a comparison."""
+    rows = []
+    for name, samples in (("app", ours), (limit, limits)):
+        middle = median(samples)
+        of = percent(share(ours, samples)) if samples is limits else ""
+        rows.append(
+            [name, f"{middle.rps:,.0f}", f"{middle.p50_ms:.1f}", f"{middle.p99_ms:.1f}", str(middle.errors), of]
+        )
+    show(title, ["", unit, "p50 ms", "p99 ms", "errors", "app's share"], rows)

@@ -430,9 +430,12 @@ ROWS: dict[str, tuple[str, str, str]] = {
     "GET /api/v1/bills": ("/api/v1/bills", "", "401 200 200 200 200 403 403 403 403"),
     "POST /api/v1/bills": (
         "/api/v1/bills",
-        '{"lines": [{"kind": "charge", "code": "01", "name": "Lệ phí", "amount": 8000}], '
-        '"description": "Lệ phí", "procedure_code": "1.1", '
-        '"procedure_name": "Khai sinh", "unit": "$unit", "payer": {"number": "099184123456", "name": "Nông Thị Riêng"}}',
+        (
+            '{"lines": [{"kind": "charge", "code": "01", "name": "Lệ phí", "amount": 8000}], '
+            '"description": "Lệ phí", "procedure_code": "1.1", '
+            '"procedure_name": "Khai sinh", "unit": "$unit", '
+            '"payer": {"number": "099184123456", "name": "Nông Thị Riêng"}}'
+        ),
         "401 403 403 201 403 403 403 201 403",
     ),
     "GET /api/v1/bills/{bill_id:uuid}": ("/api/v1/bills/$paid_bill", "", "401 200* 404 200* 403 403 403 200* 403"),

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
-from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.orm import DeclarativeBase, make_transient_to_detached
 from sqlalchemy.orm.attributes import set_committed_value
 
 # Named constraints let a migration drop what an earlier one created, and let
@@ -223,20 +223,31 @@ async def carry_out(session: AsyncSession, statement: str, values: Mapping[str, 
     It goes through the driver alone and stays prepared, which takes a third of the time of ``session.execute``: for
     the statements that money waits for.  The session neither writes what it holds before, nor learns what changed.
     """
-    # Asking the session for its connection takes as long as the rest, so that is done once in a transaction.
-    transaction, driver = session.info.get(_DRIVER, (None, None))
-    if transaction is None or transaction is not session.sync_session.get_transaction():
+    # Asking the session for its connection takes as long as the rest, so that is done once in a transaction; and once
+    # in each savepoint, which begins with it.
+    transaction, cursor = session.info.get(_CURSOR, (None, None))
+    if transaction is None or transaction is not _innermost(session):
         connection: Any = await session.connection()
-        driver = connection.sync_connection.connection.driver_connection
-        session.info[_DRIVER] = session.sync_session.get_transaction(), driver
+        cursor = connection.sync_connection.connection.driver_connection.cursor()
+        session.info[_CURSOR] = _innermost(session), cursor
     try:
-        cursor = await driver.execute(statement, values, prepare=True)
+        await cursor.execute(statement, values, prepare=True)
         return await cursor.fetchall() if cursor.description else []
     except psycopg.Error as error:
         raise DBAPIError.instance(statement, None, error, psycopg.Error, hide_parameters=True) from error
 
 
-_DRIVER = "bkapp.driver"
+_CURSOR = "bkapp.cursor"
+
+
+def _innermost(session: AsyncSession) -> Any:
+    return session.sync_session.get_nested_transaction() or session.sync_session.get_transaction()
+
+
+def adopt(session: AsyncSession, row: Table) -> None:
+    """Let a session hold a row that :func:`carry_out` made, as if it had read it; all its columns are to be there."""
+    make_transient_to_detached(row)
+    session.add(row)
 
 
 def remember(row: Table, **values: Any) -> None:

@@ -27,13 +27,14 @@ from litestar.params import HeaderParameter
 from litestar.types import ASGIApp, ExceptionHandlersMap, HTTPScope, Message, Receive, Scope, Send
 from litestar.utils.scope.state import ScopeState
 from msgspec import Meta, Struct
+from psycopg.types.json import Json
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 from typing_extensions import override
 
-from bkapp.db import Sessions, Table, is_outage
+from bkapp.db import Sessions, Table, carry_out, is_outage
 from bkapp.edge import REQUEST_ID
 from bkapp.errors import (
     DomainError,
@@ -458,16 +459,31 @@ async def _form_of(request: Request) -> str:
     return (await request.body()).decode("latin-1")
 
 
+# A writer that waits longer than this for others is told to come again; it must not keep a connection for ever.
+_CLAIM = "SELECT set_config('lock_timeout', '4s', true), pg_try_advisory_xact_lock(%(number)s)"
+
+
 async def _claim(session: AsyncSession, caller: str, key: str) -> IdempotencyRecord | None:
     """Take the key for this transaction; return the answer already given to it, if any."""
     digest = hashlib.blake2b(f"{caller}\0{key}".encode(), digest_size=8).digest()
     number = int.from_bytes(digest, "big", signed=True)
-    # A writer that waits longer than this for others is told to come again; it must not keep a connection for ever.
-    patience = sa.func.set_config("lock_timeout", "4s", sa.true())
-    _, ours = (await session.execute(sa.select(patience, sa.func.pg_try_advisory_xact_lock(number)))).one()
+    [(_, ours)] = await carry_out(session, _CLAIM, {"number": number})
     if not ours:
         raise KeyInFlight("A request with this Idempotency-Key is still being worked on.", retry_after=1)
     return await session.get(IdempotencyRecord, (caller, key))
+
+
+_CLAIM_FLOW = f"""
+    INSERT INTO idempotency_key (caller, key, fingerprint, status, headers, body, in_flight_until)
+    VALUES (%(caller)s, %(key)s, %(fingerprint)s, {IN_FLIGHT}, '{{}}', '', clock_timestamp() + %(lease)s)
+    RETURNING in_flight_until"""
+_TAKE_FLOW_OVER = """
+    UPDATE idempotency_key SET in_flight_until = clock_timestamp() + %(lease)s
+    WHERE caller = %(caller)s AND key = %(key)s AND in_flight_until < clock_timestamp() RETURNING in_flight_until"""
+_SETTLE_FLOW = f"""
+    UPDATE idempotency_key SET status = %(status)s, headers = %(headers)s, body = %(body)s, in_flight_until = NULL
+    WHERE caller = %(caller)s AND key = %(key)s AND fingerprint = %(fingerprint)s AND status = {IN_FLIGHT}
+    RETURNING key"""
 
 
 async def _claim_flow(session: AsyncSession, caller: str, key: str, fingerprint: bytes) -> IdempotencyRecord | datetime:
@@ -476,24 +492,16 @@ async def _claim_flow(session: AsyncSession, caller: str, key: str, fingerprint:
     If an answer was given to it already, return that.  Until when it lasts tells a claim from those before it.
     """
     stored = await _claim(session, caller, key)
-    until = sa.func.clock_timestamp() + FLOW_LEASE
-    claim: Any
-    if stored is None:
-        row = {"caller": caller, "key": key, "fingerprint": fingerprint, "status": IN_FLIGHT}
-        claim = sa.insert(IdempotencyRecord).values(**row, headers={}, body=b"", in_flight_until=until)
-    elif stored.fingerprint != fingerprint:
+    asked = {"caller": caller, "key": key, "fingerprint": fingerprint, "lease": FLOW_LEASE}
+    if stored is not None and stored.fingerprint != fingerprint:
         raise KeyReused("This Idempotency-Key was used for another request.")
-    elif stored.status != IN_FLIGHT:
+    if stored is not None and stored.status != IN_FLIGHT:
         return stored
-    else:
-        claim = sa.update(IdempotencyRecord).values(in_flight_until=until)
-        claim = claim.where(IdempotencyRecord.caller == caller, IdempotencyRecord.key == key)
-        claim = claim.where(IdempotencyRecord.in_flight_until < sa.func.clock_timestamp())
-        claim = claim.execution_options(synchronize_session=False)
-    taken: datetime | None = await session.scalar(claim.returning(IdempotencyRecord.in_flight_until))
-    if taken is None:
+    taken = await carry_out(session, _CLAIM_FLOW if stored is None else _TAKE_FLOW_OVER, asked)
+    if not taken:
         raise KeyInFlight("A request with this Idempotency-Key is still being worked on.", retry_after=1)
-    return taken
+    until: datetime = taken[0][0]
+    return until
 
 
 async def _settle_flow(
@@ -501,19 +509,9 @@ async def _settle_flow(
 ) -> IdempotencyRecord | None:
     """Store the answer of a flow; return the one to give instead, where whoever took the claim over was quicker."""
     status, headers, body = answer
-    stored = await session.scalar(
-        sa.update(IdempotencyRecord)
-        .where(
-            IdempotencyRecord.caller == caller,
-            IdempotencyRecord.key == key,
-            IdempotencyRecord.fingerprint == fingerprint,
-            IdempotencyRecord.status == IN_FLIGHT,
-        )
-        .values(status=status, headers=headers, body=body, in_flight_until=None)
-        .returning(IdempotencyRecord.key)
-        .execution_options(synchronize_session=False)
-    )
-    if stored is not None:
+    given = {"status": status, "headers": Json(headers), "body": body}
+    asked = {"caller": caller, "key": key, "fingerprint": fingerprint}
+    if await carry_out(session, _SETTLE_FLOW, {**asked, **given}):
         return None
     other = await session.get(IdempotencyRecord, (caller, key))
     # There is none where whoever asked was erased meanwhile.

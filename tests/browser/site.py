@@ -69,6 +69,12 @@ class Site:
             await process.wait()
             raise AssertionError(f"bkapp {command} did not end:\n{self.log(command)}") from None
 
+    async def kill(self, command: str) -> None:
+        """Let it die in the middle of whatever it does."""
+        process = self._running.pop(command)
+        process.kill()
+        await process.wait()
+
     async def stop_all(self) -> None:
         for command in list(self._running):
             await self.stop(command)

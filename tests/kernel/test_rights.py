@@ -95,7 +95,8 @@ def changes_of(database: str, table: str) -> list[str]:
 
 
 def test_the_role_changes_no_book(own_database: str, role: str) -> None:
-    assert (set(ADDED_TO), {"ledger_head", "ledger_entry"} - set(READ_ONLY)) == (set(BOOKS), set())
+    assert set(ADDED_TO) == set(BOOKS)
+    assert {"ledger_head", "ledger_entry"} < set(READ_ONLY)
     rights = [(table, right) for table in (*BOOKS, *READ_ONLY) for right in ("UPDATE", "DELETE", "TRUNCATE", "TRIGGER")]
     rights += [(table, "INSERT") for table in READ_ONLY]
     # It lacks the right itself, whatever the triggers say.

@@ -43,6 +43,7 @@ from bkapp.config import load_settings
 from bkapp.db import open_engine, sessions_of
 from bkapp.jobs import jobs, open_jobs, transaction
 from bkapp.logs import set_up_logs
+from bkapp.payments import posting
 from bkapp.payments.flows import importing
 from bkapp.payments.posting import Poster
 from bkapp.payments.providers.calling import Wire
@@ -137,7 +138,7 @@ def instrument() -> None:
         return await execute(self, query, *arguments, **more)
 
     psycopg.AsyncCursor.execute = note  # type: ignore[method-assign]
-    commit = DefaultDialect.do_commit
+    commit: Any = DefaultDialect.do_commit
 
     @wraps(commit)
     def do_commit(self: DefaultDialect, connection: Any) -> None:
@@ -256,6 +257,7 @@ def main(listener: socket.socket) -> None:
     set_up_logs(settings.log_level)
     instrument()
     app = asgi(settings)
+    posting._trusted()  # is read from many files, once
     listener.listen(128)  # who comes while no process serves waits for the next one
     gc.collect()
     gc.freeze()
@@ -278,6 +280,7 @@ def main(listener: socket.socket) -> None:
         os.write(answers, b"%d\n" % pid)
     for pid in tellers:
         os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
 
 def _be(order: Order, told: int, app: Any, listener: socket.socket) -> NoReturn:

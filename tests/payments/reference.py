@@ -93,15 +93,16 @@ class Model:
         one = self.tries[at]
         if strength < 2:
             return
+        money = self._money(at, name, amount)
+        if money is not None and (money.attempt, money.amount) != (at, amount):
+            return  # somebody else's money, or another amount of the same: no success of this one
         fits, before = amount == one.amount, one.status
         if fits:
             one.success = max(one.success, strength)
-        stands = not fits or one.status == "succeeded"
-        money = self._money(at, name, amount)
         if money is None:
             money = Money(name or f"ref:{at}", amount, at)
             self.money.append(money)
-        if money.amount == amount and money.place == "reversed" and stands:
+        if money.place == "reversed" and (not fits or one.status == "succeeded"):
             self._place(money)
         if one.status == "succeeded" != before:
             for each in [each for each in self.money if each.attempt == at and each.amount == one.amount]:

@@ -64,6 +64,7 @@ async def test_a_payment_is_taken_once_however_often_it_is_told(
 
     assert [answer.json()["RspCode"] for answer in (first, again, retold)] == ["00", "02", "02"]
     assert [outcome for outcome, _ in await _outcomes(session)] == ["applied", "duplicate", "noted"]
+    assert (await session.scalars(select(WebhookInbox.attempt_id))).all() == [attempt.id] * 3
     assert await session.scalar(select(func.count()).select_from(Receipt)) == 1
     assert await session.scalar(select(func.count()).select_from(LedgerTransaction)) == 1
     assert await session.scalar(select(Bill.status).where(Bill.id == attempt.bill_id)) == "paid"

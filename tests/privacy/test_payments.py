@@ -303,6 +303,7 @@ class TestErasing:
         refund = (await session.scalars(select(Refund).where(Refund.receipt_id == second.id))).one()
         assert await self.blocked(session, citizen) == ["money_in_suspense", "refund_under_way"]
         await refunds.record_unknown(session, refund.id, source="call", now=NOW)
+        await session.execute(update(PaymentCase).values(closed_at=NOW, closed_by="a", outcome="too early"))
         assert await self.blocked(session, citizen) == ["money_in_suspense", "refund_under_way"]
         says = Finding(references=[], outcome=Outcome.PAID, amount=20_000, transaction="R1")
         await refunds.hear_refund(session, refund.id, says, source="inquiry", now=NOW)
@@ -336,9 +337,9 @@ class TestErasing:
             me = await people.a_person(session, NAME)
             merchant = await make.a_merchant(session)
             attempt = await make.an_attempt(session, await make.a_bill(session, payer_id=id_of(me)), merchant)
-        async with sessions.begin() as session:
-            await attempts.locked(session, attempt.id)
             await attempts.abandon(session, attempt.id, by="test", now=NOW)
+        async with sessions.begin() as session:
+            await attempts.locked(session, attempt.id)  # late money, say
             async with sessions.begin() as erasing, asyncio.timeout(5):
                 assert await self.blocked(erasing, me) == ["payment_under_way"]
         async with sessions.begin() as session:

@@ -124,6 +124,7 @@ start_database() {
     fi
     # Only a superuser may create PostGIS, and the role of the app is none.
     "$bin/psql" -qX -v ON_ERROR_STOP=1 -h "$SOCKETS" -p 5432 -U postgres postgres >/dev/null <<'END'
+set client_min_messages = warning;
 select 'create role bkapp login' where not exists (select from pg_roles where rolname = 'bkapp') \gexec
 select 'create role bkapp_app nologin' where not exists (select from pg_roles where rolname = 'bkapp_app') \gexec
 grant bkapp_app to bkapp;

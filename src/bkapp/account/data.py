@@ -149,6 +149,7 @@ _CONSEQUENCES = (
     "Bạn bị đăng xuất khỏi mọi thiết bị, và không còn trong hộ gia đình trên hệ thống.",
     "Địa chỉ của ngôi nhà vẫn còn, nhưng không gắn với bạn nữa.",
     "Sổ tiền đã nộp và nhật ký hệ thống còn giữ con số, không có tên bạn. Luật yêu cầu như vậy.",
+    "Khi bạn đang nộp tiền, hoặc còn tiền chờ hoàn, phải chờ xong rồi mới xóa được.",
     "Dữ liệu ở Cơ sở dữ liệu quốc gia về dân cư và VNeID không thay đổi.",
     "Lần sau đăng nhập, bạn bắt đầu lại từ đầu.",
     f"Cán bộ dữ liệu của tỉnh giải quyết trong {LIMITS[RequestKind.ERASE].days} ngày. Trước lúc đó chưa có gì bị xóa.",

@@ -58,9 +58,9 @@ async def sweep(timestamp: int) -> None:
     async with _desk() as desk, _providers() as known:
         if desk is None:
             return
-        home, now = desk.settings.base_url, datetime.now(UTC)
-        await paying.sweep(desk.sessions, known, desk.keyring, home=home, now=now)
-        await refunding.sweep(desk.sessions, known, desk.keyring, home=home, now=now)
+        home = desk.settings.base_url
+        await paying.sweep(desk.sessions, known, desk.keyring, home=home, now=datetime.now(UTC))
+        await refunding.sweep(desk.sessions, known, desk.keyring, home=home, now=datetime.now(UTC))
 
 
 @jobs.task(name="payments.refund", pass_context=False)

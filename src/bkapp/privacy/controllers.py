@@ -308,7 +308,7 @@ class DataOfficerController(Controller):
     ) -> StepOut:
         """Erase the person who asked for it, for good; this closes the request.
 
-        Refused with `blockers` while something keeps their data: an office they hold, say.
+        Refused with `blockers` while something keeps their data: an office they hold, money on its way to or from them.
         """
         if asking.person is not None:
             require_recent(asking, STEP_UP_AGE, now=datetime.now(UTC))

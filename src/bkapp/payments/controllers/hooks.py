@@ -7,6 +7,7 @@ from litestar.datastructures import State
 from litestar.params import FromPath
 
 from bkapp.edge import remote_address
+from bkapp.errors import NotFound
 from bkapp.http import anyone, documented
 from bkapp.payments.flows import receiving
 from bkapp.payments.operations.inbox import LONGEST_BODY
@@ -42,6 +43,8 @@ class HookController(Controller):
 
 
 async def _hear(state: State, request: Request, merchant: str, what: str) -> Response[bytes]:
+    if "\0" in merchant + what:
+        raise NotFound("There is nothing at this address.")  # and PostgreSQL keeps no such text
     body = bytearray()
     async for chunk in request.stream():
         body += chunk

@@ -27,7 +27,7 @@ class InboxController(Controller):
         reading: Reading,
         *,
         outcome: Annotated[list[str] | None, QueryParameter(description="`refused`, `broken`, `applied`…")] = None,
-        merchant: Annotated[str | None, QueryParameter(max_length=32)] = None,
+        merchant: Annotated[str | None, QueryParameter(pattern=r"^[a-z][a-z0-9-]{1,31}$")] = None,
         limit: Annotated[int, QueryParameter(ge=1, le=100)] = 50,
         before: Annotated[int | None, QueryParameter(description="`next` of the page before.", ge=1, le=2**62)] = None,
     ) -> LettersOut:

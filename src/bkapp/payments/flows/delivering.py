@@ -1,10 +1,8 @@
 """Sending events to partners: claim a message, send it while no transaction is open, record what came of it."""
 
 import asyncio
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from secrets import SystemRandom
-from time import monotonic
 from uuid import UUID
 
 import structlog
@@ -12,6 +10,7 @@ from msgspec import Struct
 
 from bkapp.db import Sessions
 from bkapp.payments import standardwebhooks
+from bkapp.payments.flows import Clock, going_on
 from bkapp.payments.operations import endpoints, outgoing
 from bkapp.payments.operations.endpoints import NewKey
 from bkapp.payments.operations.outgoing import Claimed
@@ -28,8 +27,6 @@ _PAGE = 100
 
 log = structlog.get_logger("bkapp.webhooks")
 _dice = SystemRandom()
-
-Clock = Callable[[], datetime]
 
 
 class _Line(Struct, frozen=True):
@@ -58,7 +55,7 @@ async def deliver(
     again and again is left to :func:`sweep`, but for what an operator asked for (``asked_by``, ``message_seq``).
     Safe to repeat, and to run as often as one likes at the same time.
     """
-    line = _Line(sessions, keyring, poster, _from(now))
+    line = _Line(sessions, keyring, poster, going_on(now))
     if bill_id is None:
         return await _drain(line, endpoint_id, until=now + BUDGET)
     tries = 0
@@ -76,7 +73,7 @@ async def sweep(sessions: Sessions, keyring: Keyring, poster: Poster, *, now: da
     async with sessions.begin() as session:
         await outgoing.give_up_overdue(session, now=now)
         due = await queries.due_endpoints(session, now=now)
-    line = _Line(sessions, keyring, poster, _from(now))
+    line = _Line(sessions, keyring, poster, going_on(now))
     places = asyncio.Semaphore(AT_ONCE)
 
     async def serve(endpoint_id: UUID) -> int:
@@ -161,12 +158,6 @@ async def _send(poster: Poster, claimed: Claimed, at: datetime) -> Answer:
         standardwebhooks.SIGNATURE: standardwebhooks.sign(claimed.id, timestamp, body, claimed.keys),
     }
     return await poster.post(claimed.url, body, headers)
-
-
-def _from(now: datetime) -> Clock:
-    """A clock that shows ``now`` at this moment and goes on."""
-    started = monotonic()
-    return lambda: now + timedelta(seconds=monotonic() - started)
 
 
 async def add_key(sessions: Sessions, keyring: Keyring, endpoint_id: UUID, *, scheme: str, by: str) -> NewKey:

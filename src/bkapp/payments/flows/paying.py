@@ -5,28 +5,35 @@ a sweeper finds out by inquiry what became of it; nothing is ever asked for twic
 """
 
 import asyncio
-from datetime import datetime
+from collections import defaultdict
+from contextlib import suppress
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
 from msgspec import Struct
 from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 
 from bkapp.db import Sessions
 from bkapp.errors import NotFound
 from bkapp.payments import providers
+from bkapp.payments.flows import going_on
 from bkapp.payments.models import Merchant, PaymentAttempt
 from bkapp.payments.operations import attempts, evidence
-from bkapp.payments.operations.merchants import merchant_row, opened, take_call
+from bkapp.payments.operations.merchants import opened, opened_by_key
 from bkapp.payments.providers import Finding, NoAnswer, NotSent, Order, Outcome, Refused
 from bkapp.payments.providers.registry import Providers
 from bkapp.payments.queries.orders import order_of
-from bkapp.payments.rules import LIVE, AttemptStatus, Evidence
+from bkapp.payments.rules import LIVE, AttemptStatus, Evidence, next_check
 from bkapp.sealing import Keyring
 
 log = structlog.get_logger("bkapp.payments")
-GRACE_CHECKS = 3
-"""How many questions after an attempt's time is over may go unanswered before it counts as expired all the same."""
+GRACE = timedelta(minutes=5)
+"""How long after an attempt's time nobody may have answered before it counts as expired all the same."""
+AT_ONCE = 4  # questions to one merchant's provider, so that one that is slow has only those who wait for it wait
+SWEEP_LASTS = timedelta(seconds=30)
+"""How long a sweep goes on asking; what is left is due, and the next one's."""
 
 
 class _Asked(Struct, frozen=True):
@@ -57,16 +64,11 @@ async def start(
     asked about and not begun again.
     """
     async with sessions.begin() as session:
-        row = await merchant_row(session, method)
-        if not row.active:
-            raise NotFound("There is no such payment method.")
+        row, merchant = await opened_by_key(session, keyring, method, home)
         attempt, fresh = await attempts.open_attempt(session, bill_id, row, attempt_id=attempt_id, by=by, now=now)
-        asked = _Asked(
-            row,
-            await opened(session, keyring, row, home),
-            await order_of(session, attempt, home=home, payer_ip=payer_ip),
-            attempt,
-        )
+        if fresh and not row.active:
+            raise NotFound("There is no such payment method.")
+        asked = _Asked(row, merchant, await order_of(session, attempt, home=home, payer_ip=payer_ip), attempt)
     if not fresh:
         if attempt.status in {AttemptStatus.CREATED, AttemptStatus.UNKNOWN}:
             return await look(sessions, known, keyring, home=home, attempt_id=attempt_id, due_only=True, now=now)
@@ -102,28 +104,34 @@ async def look(
 
     ``due_only``: only if its next check is due.  Raise ``NotFound``.
     """
+    asked = None
     async with sessions.begin() as session:
         attempt = await attempts.claim_check(session, attempt_id, due_only=due_only, now=now)
-        if attempt is None:
-            return await _as_it_is(sessions, attempt_id)
-        row = await session.get_one(Merchant, attempt.merchant_id)
-        asked = _Asked(
-            row, await opened(session, keyring, row, home), await order_of(session, attempt, home=home), attempt
-        )
-    if attempt.status is AttemptStatus.CREATED:
-        if not due_only:
-            return attempt  # whoever created it is still asking
+        if attempt is not None:
+            row = await session.get_one(Merchant, attempt.merchant_id)
+            asked = _Asked(
+                row, await opened(session, keyring, row, home), await order_of(session, attempt, home=home), attempt
+            )
+    if asked is None:
+        made = await _as_it_is(sessions, attempt_id)
+        if made.status in LIVE and made.expires_at + GRACE <= now:
+            async with sessions.begin() as session:
+                return await attempts.expire(session, attempt_id, now=now)
+        return made
+    if asked.attempt.status is AttemptStatus.CREATED:
         async with sessions.begin() as session:
-            attempt = await attempts.record_unknown(session, attempt.id, source="clock", now=now)
+            await attempts.record_unknown(session, attempt_id, source="clock", now=now)
+    finding = await _ask(known, asked, now=now)
     async with sessions.begin() as session:
-        allowed = await take_call(session, row.id, now)
-    finding = await _ask(known, asked, now=now) if allowed else None
-    async with sessions.begin() as session:
-        if finding is not None:
-            await evidence.hear(session, row, finding, evidence=Evidence.INQUIRY, source="inquiry", now=now)
-        late = attempt.expires_at <= now and (finding is not None or attempt.checks >= GRACE_CHECKS)
-        if late and allowed:
-            await attempts.expire(session, attempt.id, now=now)
+        _, attempt = await attempts.locked(session, attempt_id)
+        if finding is not None and attempt.success > asked.attempt.success and finding.outcome is not Outcome.PAID:
+            # It was said before the money came, of which we heard meanwhile; what is said after that counts.
+            attempt.next_check_at = now + next_check(0)
+        elif finding is not None:
+            await evidence.hear(session, asked.row, finding, evidence=Evidence.INQUIRY, source="inquiry", now=now)
+            await attempts.note_answered(session, attempt)
+        if attempt.expires_at + (timedelta() if finding is not None else GRACE) <= now:
+            await attempts.expire(session, attempt_id, now=now)
     return await _as_it_is(sessions, attempt_id)
 
 
@@ -166,7 +174,7 @@ async def returned(
         finding = known.of(row.provider).came_back(merchant, query, now=now)
         if finding is not None and list(finding.references) == [reference]:
             await evidence.hear(session, row, finding, evidence=Evidence.HINT, source="return", now=now)
-    if attempt.status in LIVE and (finding is None or finding.outcome is not Outcome.FAILED):
+    if attempt.status is not AttemptStatus.SUCCEEDED:
         return await look(sessions, known, keyring, home=home, attempt_id=attempt.id, now=now)
     return await _as_it_is(sessions, attempt.id)
 
@@ -174,18 +182,25 @@ async def returned(
 async def sweep(
     sessions: Sessions, known: Providers, keyring: Keyring, *, home: str, now: datetime, limit: int = 200
 ) -> int:
-    """Ask about every attempt whose check is due; return how many that were."""
+    """Ask about the attempts whose check is due, for as long as a sweep lasts; return about how many."""
+    clock = going_on(now)
+    until = now + SWEEP_LASTS
     async with sessions.begin() as session:
         waiting = await attempts.due(session, now=now, limit=limit)
-    gate = asyncio.Semaphore(4)
+    gates: dict[UUID, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(AT_ONCE))
 
-    async def one(attempt_id: UUID) -> None:
-        async with gate:
+    async def one(attempt_id: UUID, merchant_id: UUID) -> bool:
+        async with gates[merchant_id]:
+            if clock() >= until:
+                return False
             try:
-                await look(sessions, known, keyring, home=home, attempt_id=attempt_id, due_only=True, now=now)
+                await look(sessions, known, keyring, home=home, attempt_id=attempt_id, due_only=True, now=clock())
             except Exception:
-                # One that cannot be asked about must not stop the others; its next check is set.
+                # One that cannot be asked about must not stop the others, nor stand before them each time.
                 log.exception("payment_check_failed", attempt=str(attempt_id))
+                with suppress(SQLAlchemyError):
+                    async with sessions.begin() as session:
+                        await attempts.put_off(session, attempt_id, now=clock())
+            return True
 
-    await asyncio.gather(*(one(attempt_id) for attempt_id in waiting))
-    return len(waiting)
+    return sum(await asyncio.gather(*(one(*each) for each in waiting)))

@@ -5,12 +5,15 @@ before it is written down, the provider is asked what came of it, until it tells
 """
 
 import asyncio
-from datetime import datetime
+from contextlib import suppress
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from bkapp.db import Sessions
+from bkapp.payments.flows import going_on
 from bkapp.payments.models import Refund
 from bkapp.payments.operations import refunds
 from bkapp.payments.operations.refunds import Question
@@ -19,6 +22,9 @@ from bkapp.payments.providers import Refunds as Refunding
 from bkapp.payments.providers.registry import Providers
 from bkapp.payments.queries.refunds import due_refunds
 from bkapp.sealing import Keyring
+
+SWEEP_LASTS = timedelta(seconds=30)
+"""How long a sweep goes on asking; what is left is due, and the next one's."""
 
 log = structlog.get_logger("bkapp.payments")
 
@@ -71,18 +77,25 @@ async def _ask_for_it(sessions: Sessions, provider: Refunding, question: Questio
 async def sweep(
     sessions: Sessions, known: Providers, keyring: Keyring, *, home: str, now: datetime, limit: int = 50
 ) -> int:
-    """Send, or ask about, every refund that is due; return how many that were."""
+    """Send, or ask about, the refunds that are due, for as long as a sweep lasts; return how many that were."""
+    clock = going_on(now)
+    until = now + SWEEP_LASTS
     async with sessions.begin() as session:
         waiting = await due_refunds(session, now=now, limit=limit)
     gate = asyncio.Semaphore(4)
 
-    async def one(refund_id: UUID) -> None:
+    async def one(refund_id: UUID) -> bool:
         async with gate:
+            if clock() >= until:
+                return False
             try:
-                await send(sessions, known, keyring, home=home, refund_id=refund_id, now=now)
+                await send(sessions, known, keyring, home=home, refund_id=refund_id, now=clock())
             except Exception:
-                # One that cannot be asked about must not stop the others; its next check is set.
+                # One that cannot be asked about must not stop the others, nor stand before them each time.
                 log.exception("refund_failed_to_send", refund=str(refund_id))
+                with suppress(SQLAlchemyError):
+                    async with sessions.begin() as session:
+                        await refunds.put_off(session, refund_id, now=clock())
+            return True
 
-    await asyncio.gather(*(one(refund_id) for refund_id in waiting))
-    return len(waiting)
+    return sum(await asyncio.gather(*(one(refund_id) for refund_id in waiting)))

@@ -3,18 +3,18 @@
 Every move of an attempt goes through :func:`move`, with the rows of its bill and itself locked.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import bindparam, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from bkapp.db import carry_out, remember, violated
+from bkapp.db import adopt, carry_out, remember
 from bkapp.errors import DomainError, NotFound
 from bkapp.payments.models import Bill, Merchant, PaymentAttempt
 from bkapp.payments.operations import outgoing
+from bkapp.payments.operations.merchants import take_call
 from bkapp.payments.providers import Begun
 from bkapp.payments.references import new_reference
 from bkapp.payments.rules import (
@@ -30,6 +30,9 @@ from bkapp.payments.rules import (
     Standing,
     next_check,
 )
+
+AT_MOST_EVERY = timedelta(seconds=5)
+"""How often the same attempt is asked about, however often its payer comes back."""
 
 
 class AlreadyBeingPaid(DomainError):
@@ -98,46 +101,57 @@ async def open_attempt(
     The same id again is the same attempt.  Raise :class:`BillSettled`, :class:`AlreadyBeingPaid` (with the attempt that
     is under way) or :class:`IdTaken`.
     """
+    bill = await session.get(Bill, bill_id, with_for_update=True, populate_existing=True)
+    if bill is not None and bill.status is BillStatus.OPEN:
+        made = await _insert(session, bill, merchant, attempt_id, by, now)
+        if made is not None:
+            return made, True
     known = await session.get(PaymentAttempt, attempt_id)
     if known is not None:
         if known.bill_id != bill_id or known.merchant_id != merchant.id:
             raise IdTaken("This id belongs to another attempt.")
         return known, False
-    bill = await session.get(Bill, bill_id, with_for_update=True, populate_existing=True)
     if bill is None:
         raise NotFound("There is no such bill.")
     if bill.status is not BillStatus.OPEN:
         raise BillSettled(f"The bill is {bill.status}.")
-    lasts = TRANSFER_LASTS if merchant.provider == "vietqr" else ATTEMPT_LASTS
-    attempt = PaymentAttempt(
-        id=attempt_id,
-        bill_id=bill.id,
-        merchant_id=merchant.id,
-        reference=new_reference("TT"),
-        amount=bill.amount,
-        status=AttemptStatus.CREATED,
-        reached=AttemptStatus.CREATED,
-        created_at=now,
-        created_by=by,
-        expires_at=now + lasts,
-        next_check_at=now + CALL_LEASE,
+    live = await session.scalar(
+        select(PaymentAttempt.id).where(PaymentAttempt.bill_id == bill.id, PaymentAttempt.status.in_(LIVE))
     )
-    try:
-        async with session.begin_nested():
-            session.add(attempt)
-            await session.flush()
-    except IntegrityError as error:
-        broken = violated(error)
-        if broken == "pk_payment_attempt":
-            # Somebody with the same id was faster; they hold the bill no longer, since we do.
-            return await open_attempt(session, bill_id, merchant, attempt_id=attempt_id, by=by, now=now)
-        if broken != "uq_payment_attempt_live":
-            raise
-        live = await session.scalar(
-            select(PaymentAttempt.id).where(PaymentAttempt.bill_id == bill.id, PaymentAttempt.status.in_(LIVE))
-        )
-        raise AlreadyBeingPaid("This bill is already being paid.", attempt_id=str(live)) from None
-    return attempt, True
+    raise AlreadyBeingPaid("This bill is already being paid.", attempt_id=str(live))
+
+
+_INSERT = """
+    INSERT INTO payment_attempt (id, bill_id, merchant_id, reference, amount, status, reached, created_at, created_by,
+        expires_at, next_check_at)
+    VALUES (%(id)s, %(bill_id)s, %(merchant_id)s, %(reference)s, %(amount)s, %(status)s, %(reached)s, %(created_at)s,
+        %(created_by)s, %(expires_at)s, %(next_check_at)s)
+    ON CONFLICT DO NOTHING RETURNING id"""
+
+
+async def _insert(
+    session: AsyncSession, bill: Bill, merchant: Merchant, attempt_id: UUID, by: str, now: datetime
+) -> PaymentAttempt | None:
+    """A new attempt; None where there is one with this id, or the bill (locked) has one under way."""
+    values = {
+        "id": attempt_id,
+        "bill_id": bill.id,
+        "merchant_id": merchant.id,
+        "reference": new_reference("TT"),
+        "amount": bill.amount,
+        "status": AttemptStatus.CREATED,
+        "reached": AttemptStatus.CREATED,
+        "created_at": now,
+        "created_by": by,
+        "expires_at": now + (TRANSFER_LASTS if merchant.provider == "vietqr" else ATTEMPT_LASTS),
+        "next_check_at": now + CALL_LEASE,
+    }
+    if not await carry_out(session, _INSERT, values):
+        return None
+    unset = dict.fromkeys(("settled_at", "redirect_url", "qr", "token", "failure_code"))
+    attempt = PaymentAttempt(**values, **unset, success=0, failure=0, version=1, checks=0)
+    adopt(session, attempt)
+    return attempt
 
 
 def standing_of(attempt: PaymentAttempt) -> Standing:
@@ -184,11 +198,11 @@ async def move(
     values: dict[str, Any] = {name: getattr(attempt, name) for name in _CHANGING}
     values |= {"reached": standing.reached, "success": standing.success, "failure": standing.failure}
     values |= {"status": after, "version": attempt.version + 1, "settled_at": None if after in LIVE else now}
-    if after is AttemptStatus.EXPIRED:
-        # Whoever pays late pays all the same; so it is still asked about, ever more seldom.
-        values["next_check_at"] = now + next_check(4)
-    elif after not in LIVE:
-        values["next_check_at"] = None
+    if after not in LIVE:
+        # Whoever pays late pays all the same, also after their browser said that it failed: so it is still asked about,
+        # ever more seldom.
+        doubtful = after is AttemptStatus.EXPIRED or (source == "return" and standing.failure is Evidence.HINT)
+        values["next_check_at"] = now + next_check(4) if doubtful else None
     event = EVENTS[before, after]
     why = {"now": now, "event": event, "start": before, "end": after, "heard": heard, "source": source}
     await carry_out(session, _MOVE, {"id": attempt.id, **values, **why})
@@ -260,30 +274,70 @@ async def expire(session: AsyncSession, attempt_id: UUID, *, now: datetime) -> P
 async def claim_check(
     session: AsyncSession, attempt_id: UUID, *, due_only: bool, now: datetime
 ) -> PaymentAttempt | None:
-    """Take the next question about an attempt; None where there is nothing to ask, or somebody else just took it."""
+    """Take the next question about an attempt.
+
+    None where there is nothing to ask, somebody else just took it, or the provider's budget is used up.
+    """
     attempt = await session.scalar(
         select(PaymentAttempt)
         .where(PaymentAttempt.id == attempt_id)
         .with_for_update(skip_locked=True)
         .execution_options(populate_existing=True)
     )
-    if attempt is None or attempt.next_check_at is None or (due_only and attempt.next_check_at > now):
+    if attempt is None or attempt.next_check_at is None:
+        return None
+    if attempt.next_check_at > now:
+        just_asked = attempt.checks > 0 and attempt.next_check_at - _wait(attempt, now) > now - AT_MOST_EVERY
+        # Whoever created one is still asking.
+        if due_only or just_asked or attempt.status is AttemptStatus.CREATED:
+            return None
+    if not await take_call(session, attempt.merchant_id, now):
+        attempt.next_check_at = max(attempt.next_check_at, now + next_check(0))
+        await session.flush()
         return None
     attempt.checks += 1
-    if attempt.status is AttemptStatus.EXPIRED and attempt.expires_at + LATE_CHECKS < now:
-        attempt.next_check_at = None
-    else:
-        attempt.next_check_at = now + next_check(attempt.checks)
+    last = attempt.status not in LIVE and attempt.expires_at + LATE_CHECKS < now
+    attempt.next_check_at = None if last else now + _wait(attempt, now)
     await session.flush()
     return attempt
 
 
-async def due(session: AsyncSession, *, now: datetime, limit: int) -> list[UUID]:
-    """Attempts that are to be asked about, those waiting longest first."""
-    found = await session.scalars(
-        select(PaymentAttempt.id)
-        .where(PaymentAttempt.next_check_at <= now)
-        .order_by(PaymentAttempt.next_check_at)
-        .limit(limit)
+def _wait(attempt: PaymentAttempt, now: datetime) -> timedelta:
+    """How long to wait before asking again; about what is over longer, the longer ago that was."""
+    if attempt.settled_at is None:
+        return next_check(attempt.checks)
+    return max(next_check(4), (now - attempt.settled_at) / 4)
+
+
+async def put_off(session: AsyncSession, attempt_id: UUID, *, now: datetime) -> None:
+    """A question that broke us is asked much later, so that it does not stand before all others."""
+    await session.execute(
+        update(PaymentAttempt)
+        .where(PaymentAttempt.id == attempt_id, PaymentAttempt.next_check_at <= now)
+        .values(next_check_at=now + next_check(7))
+        .execution_options(synchronize_session=False)
     )
-    return list(found)
+
+
+async def note_answered(session: AsyncSession, attempt: PaymentAttempt) -> None:
+    """The provider told us of an attempt (locked) when we asked: where that decides, there is nothing more to ask."""
+    decisive = {AttemptStatus.SUCCEEDED: attempt.success, AttemptStatus.FAILED: attempt.failure}
+    if decisive.get(attempt.status, Evidence.NONE) >= Evidence.INQUIRY:
+        attempt.next_check_at = None
+        await session.flush()
+
+
+async def due(session: AsyncSession, *, now: datetime, limit: int) -> list[tuple[UUID, UUID]]:
+    """Attempts that are to be asked about, each with its merchant: of every merchant as many, those that somebody may
+    wait for and those waiting longest first."""
+    order = (PaymentAttempt.status.in_(LIVE).desc(), PaymentAttempt.next_check_at)
+    place = func.row_number().over(partition_by=PaymentAttempt.merchant_id, order_by=order)
+    waiting = (
+        select(PaymentAttempt.id, PaymentAttempt.merchant_id, place.label("place"))
+        .where(PaymentAttempt.next_check_at <= now)
+        .subquery()
+    )
+    found = await session.execute(
+        select(waiting.c.id, waiting.c.merchant_id).order_by(waiting.c.place, waiting.c.id).limit(limit)
+    )
+    return [(attempt_id, merchant_id) for attempt_id, merchant_id in found]

@@ -49,15 +49,18 @@ async def issue_bill(
 ) -> Bill:
     """Ask somebody for a fee.  The payer is a person who signed in, or a citizen number that signs in one day.
 
-    ``on_paid`` names the task that is queued with ``bill_id`` when the bill is paid.  The same ``bill_id`` again with
-    the same lines is the same bill.  Raise :class:`NoBeneficiary` or :class:`IdTaken`.
+    ``on_paid`` names the task that is queued with ``bill_id`` when the bill is paid; once more, if its money is denied
+    and comes again.  The same ``bill_id`` again for the same payer and amount is the same bill.  Raise
+    :class:`NoBeneficiary` or :class:`IdTaken`.
     """
     new_id = bill_id or uuid4()
     total = sum(line.amount for line in lines)
+    payer_hmac = keyring.lookup("citizen", payer_number) if payer_number else None
+    asked = (total, dossier_code, payer_id, payer_hmac, by)
     if bill_id is not None:
         known = await session.get(Bill, bill_id)
         if known is not None:
-            return _same(known, total, dossier_code, by)
+            return _same(known, asked)
     beneficiary = await beneficiary_of(session, procedure_code)
     bill = Bill(
         id=new_id,
@@ -71,7 +74,7 @@ async def issue_bill(
         beneficiary_id=beneficiary.id,
         unit_id=unit_id,
         payer_id=payer_id,
-        payer_hmac=keyring.lookup("citizen", payer_number) if payer_number else None,
+        payer_hmac=payer_hmac,
         payer_name_cipher=keyring.seal(payer_name, f"bill.payer_name:{new_id}") if payer_name else None,
         due_on=due_on,
         on_paid=on_paid,
@@ -87,7 +90,7 @@ async def issue_bill(
             raise
         known = await session.get(Bill, new_id, populate_existing=True)
         assert known is not None, "the bill in the way can be found"
-        return _same(known, total, dossier_code, by)
+        return _same(known, asked)
     session.add_all(
         BillLine(bill_id=new_id, position=position, kind=line.kind, code=line.code, name=line.name, amount=line.amount)
         for position, line in enumerate(lines, 1)
@@ -97,8 +100,8 @@ async def issue_bill(
     return bill
 
 
-def _same(known: Bill, total: int, dossier_code: str | None, by: str) -> Bill:
-    if (known.amount, known.dossier_code, known.created_by) != (total, dossier_code, by):
+def _same(known: Bill, asked: tuple[int, str | None, UUID | None, bytes | None, str]) -> Bill:
+    if (known.amount, known.dossier_code, known.payer_id, known.payer_hmac, known.created_by) != asked:
         raise IdTaken("This id belongs to another bill.")
     return known
 

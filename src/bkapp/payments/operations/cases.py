@@ -67,3 +67,21 @@ async def close_cases(session: AsyncSession, *, receipt_id: UUID, by: str, outco
         .execution_options(synchronize_session=False)
     )
     return closed.rowcount  # type: ignore[attr-defined,no-any-return]
+
+
+async def close_doubts(session: AsyncSession, *, attempt_id: UUID, by: str, outcome: str, now: datetime) -> int:
+    """Close what is open about what came of an attempt, and about nothing else; return how many that were."""
+    closed = await session.execute(
+        update(PaymentCase)
+        .where(
+            PaymentCase.attempt_id == attempt_id,
+            PaymentCase.kind == CaseKind.STATUS,
+            PaymentCase.receipt_id.is_(None),
+            PaymentCase.refund_id.is_(None),
+            PaymentCase.statement_line_id.is_(None),
+            PaymentCase.closed_at.is_(None),
+        )
+        .values(closed_at=now, closed_by=by, outcome=outcome)
+        .execution_options(synchronize_session=False)
+    )
+    return closed.rowcount  # type: ignore[attr-defined,no-any-return]

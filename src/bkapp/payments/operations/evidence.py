@@ -7,8 +7,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from bkapp.payments.models import Bill, Merchant, PaymentAttempt
 from bkapp.payments.operations.attempts import locked, locked_by_reference, move, standing_of
-from bkapp.payments.operations.cases import open_case
-from bkapp.payments.operations.money import credit, deny, revive
+from bkapp.payments.operations.cases import close_doubts, open_case
+from bkapp.payments.operations.money import deny, place, revive, speaks_of, take
 from bkapp.payments.providers import Finding, Outcome, Verdict
 from bkapp.payments.rules import LIVE, PROOF, AttemptStatus, CaseKind, Evidence
 
@@ -48,6 +48,8 @@ async def weigh(
     if attempt is None or bill is None:
         return Verdict.NO_ORDER
     before, standing = attempt.status, standing_of(attempt)
+    if finding.outcome is Outcome.FAILED and finding.amount not in {None, attempt.amount}:
+        return Verdict.WRONG_AMOUNT
     if finding.outcome is Outcome.FAILED:
         heard = standing.hear(failure=evidence)
     elif finding.outcome is Outcome.ABSENT:
@@ -62,6 +64,8 @@ async def weigh(
         attempt.failure_code = finding.code or finding.outcome
     moved = await move(session, bill, attempt, heard, source=source, now=now)
     if before is AttemptStatus.SUCCEEDED and moved:
+        # It may be an older try that this is about, so the provider is asked before anybody believes it for long.
+        attempt.next_check_at = now
         await deny(session, bill, attempt, source=source, now=now)
     return Verdict.TAKEN if moved else Verdict.KNOWN
 
@@ -122,26 +126,18 @@ async def _paid(
     if bill is None and merchant.provider != "vietqr" and evidence < Evidence.INQUIRY:
         return Verdict.NO_ORDER
     if evidence < PROOF:
-        if attempt is not None and attempt.status in LIVE:
-            attempt.next_check_at = now
-            await session.flush()
+        await _hint(session, attempt, now=now)
         return Verdict.KNOWN
     if finding.amount is None or finding.amount == 0:
         if attempt is not None:
             detail = f"paid, without an amount ({source})"
             await open_case(session, CaseKind.STATUS, now=now, attempt_id=attempt.id, detail=detail)
         return Verdict.WRONG_AMOUNT
-    moved, stands = False, True
-    if attempt is not None and bill is not None and finding.amount == attempt.amount:
+    heard = None
+    if attempt is not None and finding.amount == attempt.amount:
         heard = standing_of(attempt).hear(success=evidence)
-        moved = await move(session, bill, attempt, heard, source=source, now=now)
-        stands = heard.status is AttemptStatus.SUCCEEDED
-        if not stands:
-            # A stronger word says that it failed.
-            await open_case(
-                session, CaseKind.STATUS, now=now, bill_id=bill.id, attempt_id=attempt.id, detail=f"paid says {source}"
-            )
-    _, new = await credit(
+    stands = heard is None or heard.status is AttemptStatus.SUCCEEDED
+    taken = await take(
         session,
         merchant,
         attempt=attempt,
@@ -151,13 +147,46 @@ async def _paid(
         evidence=evidence,
         source=source,
         received_at=finding.at or now,
-        now=now,
         stands=stands,
+    )
+    moved = False
+    if heard is not None and attempt is not None and bill is not None:
+        # Money of somebody else, or of another amount, is no success of this attempt.
+        if speaks_of(taken.receipt, attempt, bill, finding.amount):
+            moved = await move(session, bill, attempt, heard, source=source, now=now)
+        if not stands:
+            await _doubt(session, bill, attempt, source, now=now)
+    counts = await place(
+        session,
+        merchant,
+        taken,
+        attempt=attempt,
+        bill=bill,
+        amount=finding.amount,
+        source=source,
+        stands=stands,
+        now=now,
     )
     if moved and attempt is not None and bill is not None and attempt.failure:
         await revive(session, merchant, bill, attempt, now=now)
+        await close_doubts(session, attempt_id=attempt.id, by="payments", outcome="paid", now=now)
     if bill is None:
-        return Verdict.NO_ORDER if new else Verdict.KNOWN
+        return Verdict.NO_ORDER if counts else Verdict.KNOWN
     if finding.amount != (attempt or bill).amount:
         return Verdict.WRONG_AMOUNT
-    return Verdict.TAKEN if moved or new else Verdict.KNOWN
+    return Verdict.TAKEN if moved or counts else Verdict.KNOWN
+
+
+async def _hint(session: AsyncSession, attempt: PaymentAttempt | None, *, now: datetime) -> None:
+    """Somebody who proves nothing says that an attempt was paid: so there is something to ask, whatever was said."""
+    if attempt is not None and attempt.status is not AttemptStatus.SUCCEEDED and attempt.next_check_at is None:
+        attempt.next_check_at = now
+        await session.flush()
+
+
+async def _doubt(session: AsyncSession, bill: Bill, attempt: PaymentAttempt, source: str, *, now: datetime) -> None:
+    """A stronger word says that an attempt failed which somebody says was paid: ask the provider, and tell somebody."""
+    attempt.next_check_at = now
+    await open_case(
+        session, CaseKind.STATUS, now=now, bill_id=bill.id, attempt_id=attempt.id, detail=f"paid says {source}"
+    )

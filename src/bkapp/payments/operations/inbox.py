@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
+from uuid import UUID
 
 import structlog
 from sqlalchemy import select
@@ -31,6 +32,7 @@ from bkapp.sealing import Keyring
 LONGEST_BODY = 65_536
 KEPT_OF_TOO_LONG = 4_096
 KEPT_HEADERS = ("content-type", "user-agent", "webhook-id", "webhook-timestamp", "webhook-signature")
+_DONE = frozenset({"applied", "duplicate"})
 
 log = structlog.get_logger("bkapp.payments")
 
@@ -54,7 +56,8 @@ async def receive(
     """
     row, merchant = await opened_by_key(session, keyring, key, home)
     number = await keep(session, keyring, row, call, remote_ip)
-    return await _act(session, known.of(row.provider), merchant, row, number, call, remote_ip=remote_ip, now=now)
+    provider = known.of(row.provider)
+    return await _act(session, provider, merchant, row, number, call, remote_ip=remote_ip, came_at=now, now=now)
 
 
 async def keep_broken(
@@ -89,10 +92,15 @@ def is_twin(error: Exception) -> bool:
 async def replay(
     session: AsyncSession, known: Providers, keyring: Keyring, inbox_id: int, *, home: str, by: str, now: datetime
 ) -> WebhookInbox:
-    """Act anew on a message that was refused or that we broke on, as it was kept; raise ``NotFound``."""
+    """Act anew on a message that was refused or that we broke on, as it was kept; raise ``NotFound``.
+
+    One that was acted on stays as it is.
+    """
     letter = await session.get(WebhookInbox, inbox_id, with_for_update=True)
     if letter is None or letter.body_cipher is None:
         raise NotFound("There is no such message, or what stood in it was forgotten.")
+    if letter.outcome in _DONE:
+        return letter
     row = await session.get_one(Merchant, letter.merchant_id)
     headers = json.loads(letter.headers)
     raw = keyring.open(letter.body_cipher, f"webhook_inbox:{letter.id}").encode("latin-1")
@@ -102,9 +110,9 @@ async def replay(
     try:
         async with session.begin_nested():
             provider, remote_ip = known.of(row.provider), letter.remote_ip
-            # Its age is judged as it was when it came.
+            # Its age is judged as it was when it came; what follows from it happens now.
             at = letter.received_at
-            await _act(session, provider, merchant, row, letter.id, call, remote_ip=remote_ip, now=at)
+            await _act(session, provider, merchant, row, letter.id, call, remote_ip=remote_ip, came_at=at, now=now)
     except Exception as error:
         if is_outage(error):
             raise
@@ -115,6 +123,7 @@ async def replay(
     return letter
 
 
+_BEGIN = "SELECT nextval('webhook_inbox_id_seq'), set_config('lock_timeout', '4s', true)"
 _KEEP = """
     INSERT INTO webhook_inbox (id, merchant_id, what, remote_ip, headers, body_cipher, body_bytes, outcome)
     VALUES (%(id)s, %(merchant_id)s, %(what)s, %(remote_ip)s, %(headers)s, %(body_cipher)s, %(body_bytes)s, 'received')
@@ -122,8 +131,12 @@ _KEEP = """
 
 
 async def keep(session: AsyncSession, keyring: Keyring, row: Merchant, call: Call, remote_ip: str) -> int:
-    """Store a message as it came, before anybody reads it; return its number."""
-    [(number,)] = await carry_out(session, "SELECT nextval('webhook_inbox_id_seq')", {})
+    """Store a message as it came, before anybody reads it; return its number.
+
+    From here on its transaction waits for others only so long: a provider that is told to come again does, and a
+    connection that waits for ever is missing to everybody.
+    """
+    [(number, _)] = await carry_out(session, _BEGIN, {})
     body = call.body if len(call.body) <= LONGEST_BODY else call.body[:KEPT_OF_TOO_LONG]
     text = (call.query[:LONGEST_BODY] + b"\n" + body).decode("latin-1")
     headers = {name: call.headers[name][:1024] for name in KEPT_HEADERS if name in call.headers}
@@ -142,16 +155,24 @@ async def keep(session: AsyncSession, keyring: Keyring, row: Merchant, call: Cal
 
 _NOTE = """
     UPDATE webhook_inbox SET outcome = %(outcome)s, reason = %(reason)s, answered_at = %(now)s,
-        event_id = CASE WHEN %(again)s THEN NULL ELSE event_id END
+        event_id = CASE WHEN %(again)s THEN NULL ELSE event_id END,
+        attempt_id = coalesce(%(attempt_id)s::uuid, attempt_id)
     WHERE id = %(id)s"""
 
 
 async def note(
-    session: AsyncSession, number: int, outcome: str, *, reason: str | None = None, again: bool = False, now: datetime
+    session: AsyncSession,
+    number: int,
+    outcome: str,
+    *,
+    reason: str | None = None,
+    again: bool = False,
+    attempt_id: UUID | None = None,
+    now: datetime,
 ) -> None:
     """Note what came of a message.  ``again``: the same may come once more and then mean something."""
     values = {"id": number, "outcome": outcome, "reason": reason and reason[:500], "again": again, "now": now}
-    await carry_out(session, _NOTE, values)
+    await carry_out(session, _NOTE, {**values, "attempt_id": attempt_id})
 
 
 async def _act(
@@ -163,10 +184,11 @@ async def _act(
     call: Call,
     *,
     remote_ip: str,
+    came_at: datetime,
     now: datetime,
 ) -> Answer:
     try:
-        hearing = _heard(provider, merchant, row, call, remote_ip, now)
+        hearing = _heard(provider, merchant, row, call, remote_ip, came_at)
     except HookRefused as refused:
         await note(session, number, "refused", reason=f"{refused.verdict}: {refused.reason}", now=now)
         return provider.answer(merchant, refused.verdict, refused.context, now=now)
@@ -225,7 +247,8 @@ async def _take(
     attempt_id = None if attempt is None else attempt.id
     event = {"id": number, "merchant_id": row.id, "event_id": event_id, "attempt_id": attempt_id, "now": now}
     if not await carry_out(session, _CLAIM, event):
-        await note(session, number, "duplicate", now=now)
+        # It says the same of the payer, and is found by its attempt when they are erased.
+        await note(session, number, "duplicate", attempt_id=attempt_id, now=now)
         return Verdict.KNOWN
     source = f"inbox:{number}"
     verdict = await weigh(session, row, bill, attempt, finding, evidence=Evidence.WEBHOOK, source=source, now=now)

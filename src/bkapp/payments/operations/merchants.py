@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import bindparam, insert, select, text, update
+from sqlalchemy import insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bkapp.audit.operations import append
-from bkapp.db import violated
+from bkapp.db import carry_out, violated
 from bkapp.errors import DomainError, NotFound
 from bkapp.payments import providers
 from bkapp.payments.models import Merchant, MerchantSecret
@@ -38,37 +39,46 @@ async def merchant_row(session: AsyncSession, key: str) -> Merchant:
     return found
 
 
-_SECRETS = (
-    select(Merchant, MerchantSecret.id, MerchantSecret.purpose, MerchantSecret.secret_cipher)
-    .outerjoin(MerchantSecret, (MerchantSecret.merchant_id == Merchant.id) & MerchantSecret.retired_at.is_(None))
-    .where(Merchant.key == bindparam("key"))
-    .order_by(MerchantSecret.created_at.desc())
-)
+# What changes with a merchant, and with its secrets in force.
+_VERSION = """
+    SELECT m.id, m.xmin::text, ARRAY(
+        SELECT s.id FROM merchant_secret s WHERE s.merchant_id = m.id AND s.retired_at IS NULL ORDER BY s.created_at)
+    FROM merchant m WHERE m.key = %(key)s"""
+_opened: dict[str, tuple[Any, Keyring, Merchant, providers.Merchant]] = {}
 
 
 async def opened_by_key(
     session: AsyncSession, keyring: Keyring, key: str, home: str
 ) -> tuple[Merchant, providers.Merchant]:
-    """The merchant with a key, and as its provider wants it: with its secrets opened, the newest of a purpose first.
+    """The merchant with a key, which the session does not hold, and as its provider wants it.
 
-    Raise ``NotFound``.
+    Opened once and kept while nothing of it changes, which is asked each time: so a secret that is retired is believed
+    no more from that moment on.  Raise ``NotFound``.
     """
-    found = (await session.execute(_SECRETS, {"key": key})).all()
-    if not found:
+    version = await carry_out(session, _VERSION, {"key": key})
+    if not version:
         raise NotFound("There is no such payment method.")
-    row: Merchant = found[0][0]
-    secrets: dict[str, list[str]] = {}
-    for _, secret_id, purpose, cipher in found:
-        if secret_id is not None:
-            secrets.setdefault(purpose, []).append(keyring.open(cipher, f"merchant_secret:{secret_id}"))
-    return row, providers.Merchant(
-        key=row.key, provider=row.provider, code=row.code, secrets=secrets, options=row.options, home=home
-    )
+    known = _opened.get(key)
+    if known is None or known[:2] != (version, keyring) or known[3].home != home:
+        row = await merchant_row(session, key)
+        known = _opened[key] = version, keyring, row, await opened(session, keyring, row, home)
+        session.expunge(row)
+    return known[2:]
 
 
 async def opened(session: AsyncSession, keyring: Keyring, row: Merchant, home: str) -> providers.Merchant:
-    """A merchant as its provider wants it."""
-    return (await opened_by_key(session, keyring, row.key, home))[1]
+    """A merchant as its provider wants it: with its secrets opened, the newest of a purpose first."""
+    kept = await session.execute(
+        select(MerchantSecret.id, MerchantSecret.purpose, MerchantSecret.secret_cipher)
+        .where(MerchantSecret.merchant_id == row.id, MerchantSecret.retired_at.is_(None))
+        .order_by(MerchantSecret.created_at.desc())
+    )
+    secrets: dict[str, list[str]] = {}
+    for secret_id, purpose, cipher in kept:
+        secrets.setdefault(purpose, []).append(keyring.open(cipher, f"merchant_secret:{secret_id}"))
+    return providers.Merchant(
+        key=row.key, provider=row.provider, code=row.code, secrets=secrets, options=row.options, home=home
+    )
 
 
 async def add_merchant(
@@ -153,8 +163,9 @@ async def retire_secret(session: AsyncSession, merchant: Merchant, secret_id: UU
     await append(session, kind="merchant_secret_retired", actor=by, subject=merchant.key)
 
 
+# Clocks of processes differ, and one that lags must not have the same time counted twice.
 _TAKE = text("""
-    UPDATE merchant SET refilled_at = :now,
+    UPDATE merchant SET refilled_at = greatest(refilled_at, :now),
         call_tokens = least(calls_per_minute, call_tokens
             + greatest(extract(epoch FROM :now - refilled_at), 0) * calls_per_minute / 60.0) - 1
     WHERE id = :id AND least(calls_per_minute, call_tokens

@@ -3,21 +3,23 @@
 Whoever calls holds the locks of the bill and of the attempt, if there are any.
 """
 
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from msgspec import Struct
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import make_transient_to_detached
 
-from bkapp.db import carry_out, remember
+from bkapp.db import adopt, carry_out, remember
 from bkapp.errors import DomainError, NotFound
-from bkapp.identity.operations import notices
 from bkapp.jobs import defer
 from bkapp.payments.models import Bill, LedgerTransaction, Merchant, PaymentAttempt, Receipt, Refund
 from bkapp.payments.operations import ledger, outgoing, refunds
 from bkapp.payments.operations.cases import close_cases, open_case
+from bkapp.payments.operations.payers import tell_payer
+from bkapp.payments.operations.refund_moves import RefundMoved
 from bkapp.payments.providers import REFUNDING
 from bkapp.payments.rules import (
     AUTOMATIC_REFUND,
@@ -46,6 +48,13 @@ class DoesNotFit(DomainError):
     title = "Khoản tiền không khớp với khoản phải nộp"
 
 
+class Taken(Struct, frozen=True):
+    """The receipt of money that came, and whether it is new."""
+
+    receipt: Receipt
+    new: bool
+
+
 async def credit(
     session: AsyncSession,
     merchant: Merchant,
@@ -58,15 +67,43 @@ async def credit(
     source: str,
     received_at: datetime,
     now: datetime,
-    stands: bool = True,
 ) -> tuple[Receipt, bool]:
-    """Take money that came; return its receipt, and whether it is new or counts again.
+    """Take money that came, and let it stand where it belongs; return its receipt, and whether it is new or counts
+    again."""
+    taken = await take(
+        session,
+        merchant,
+        attempt=attempt,
+        bill=bill,
+        transaction=transaction,
+        amount=amount,
+        evidence=evidence,
+        source=source,
+        received_at=received_at,
+    )
+    counts = await place(session, merchant, taken, attempt=attempt, bill=bill, amount=amount, source=source, now=now)
+    return taken.receipt, counts
+
+
+async def take(
+    session: AsyncSession,
+    merchant: Merchant,
+    *,
+    attempt: PaymentAttempt | None,
+    bill: Bill | None,
+    transaction: str | None,
+    amount: int,
+    evidence: Evidence,
+    source: str,
+    received_at: datetime,
+    stands: bool = True,
+) -> Taken:
+    """The receipt of money that came, new or known; :func:`place` says what follows from it.
 
     Once for each transaction of the merchant: a repeat only strengthens the evidence.  A message that names no
     transaction is about the attempt's money that we have, if we have it.  Money that stronger evidence denies
     (``stands`` is false) is noted, and counts for nothing until evidence as strong says otherwise.
     """
-    misfit = _misfit(amount, bill, attempt)
     new = await _receive(
         session,
         told=transaction is not None,
@@ -76,41 +113,98 @@ async def credit(
         attempt_id=attempt.id if attempt else None,
         bill_id=bill.id if bill else None,
         amount=amount,
-        place=_place_of(misfit) if stands else Place.REVERSED,
+        place=_place_of(_misfit(amount, bill, attempt)) if stands else Place.REVERSED,
         evidence=evidence,
         received_at=received_at,
     )
     if new is not None:
-        if stands:
-            await _settle(session, merchant, new, bill, misfit, now=now)
-        return new, stands
+        return Taken(new, new=True)
     known = await _known(session, merchant, attempt, transaction, amount)
     assert known is not None, "a receipt that stands in the way can be found"
     known.evidence = max(known.evidence, evidence)
     await session.flush()
-    if known.amount != amount:
-        await open_case(
-            session,
-            CaseKind.AMOUNT if known.place is not Place.SUSPENSE else CaseKind.STATUS,
-            now=now,
-            merchant_id=merchant.id,
-            bill_id=known.bill_id,
-            attempt_id=known.attempt_id,
-            receipt_id=known.id,
-            detail=f"{known.amount} before, {amount} now ({source})",
-        )
-        return known, False
-    if known.place is Place.REVERSED and stands:
-        await _place(session, merchant, known, bill, attempt, now=now)
-        return known, True
-    if known.bill_id is None and bill is not None and known.place is Place.SUSPENSE:
-        # It was nobody's until now.
-        known.bill_id, known.attempt_id = bill.id, attempt.id if attempt else None
+    return Taken(known, new=False)
+
+
+def speaks_of(receipt: Receipt, attempt: PaymentAttempt | None, bill: Bill | None, amount: int) -> bool:
+    """Whether what is told of an attempt or a bill can be about a receipt: its money is nobody else's, and as much."""
+    if attempt is not None and receipt.attempt_id is not None:
+        return receipt.attempt_id == attempt.id and receipt.amount == amount
+    return (bill is None or receipt.bill_id in {None, bill.id}) and receipt.amount == amount
+
+
+async def place(
+    session: AsyncSession,
+    merchant: Merchant,
+    taken: Taken,
+    *,
+    attempt: PaymentAttempt | None,
+    bill: Bill | None,
+    amount: int,
+    source: str,
+    stands: bool = True,
+    now: datetime,
+) -> bool:
+    """Let money that was taken pay its bill, or stand in suspense; return whether it is new or counts again."""
+    receipt = taken.receipt
+    misfit = _misfit(amount, bill, attempt)
+    if taken.new:
+        if stands:
+            await _settle(session, merchant, receipt, bill, misfit, now=now)
+        return stands
+    if not speaks_of(receipt, attempt, bill, amount):
+        await _open_difference(session, merchant, receipt, attempt, bill, amount, source, now=now)
+        return False
+    if attempt is not None and receipt.attempt_id is None:
+        receipt.attempt_id = attempt.id
         await session.flush()
-        if bill.status is BillStatus.OPEN and bill.amount == amount and known.refunded + known.reserved == 0:
-            await _apply(session, known, bill, by="payments", now=now)
-            return known, True
-    return known, False
+    if receipt.place is Place.REVERSED and stands:
+        await _place(session, merchant, receipt, bill, attempt, now=now)
+        return True
+    if receipt.place is not Place.SUSPENSE or receipt.bill_id is not None or bill is None:
+        return False
+    # It was nobody's until now.
+    receipt.bill_id = bill.id
+    await session.flush()
+    if receipt.refunded or receipt.reserved:
+        return False  # somebody has decided about it
+    if misfit is None:
+        await _apply(session, receipt, bill, by="payments", now=now)
+    else:
+        await close_cases(session, receipt_id=receipt.id, by="payments", outcome="identified", now=now)
+        await _suspend(session, merchant, receipt, bill, misfit, now=now)
+    return True
+
+
+async def _open_difference(
+    session: AsyncSession,
+    merchant: Merchant,
+    receipt: Receipt,
+    attempt: PaymentAttempt | None,
+    bill: Bill | None,
+    amount: int,
+    source: str,
+    *,
+    now: datetime,
+) -> None:
+    """One transaction is told of as two amounts, or of two payers' money: somebody has to find out."""
+    whose, kind = (receipt.bill_id, receipt.attempt_id), CaseKind.STATUS
+    if receipt.amount != amount:
+        kind = CaseKind.AMOUNT if receipt.place is not Place.SUSPENSE else CaseKind.STATUS
+        detail = f"{receipt.amount} before, {amount} now ({source})"
+    else:
+        whose = (bill.id if bill else None, attempt.id if attempt else None)
+        detail = f"the transaction of receipt {receipt.number}, which is of another payment ({source})"
+    await open_case(
+        session,
+        kind,
+        now=now,
+        merchant_id=merchant.id,
+        bill_id=whose[0],
+        attempt_id=whose[1],
+        receipt_id=receipt.id,
+        detail=detail,
+    )
 
 
 async def revive(
@@ -178,8 +272,7 @@ async def _receive(session: AsyncSession, *, told: bool, reference: str | None, 
         return None
     [(new_id, number, created_at)] = made
     receipt = Receipt(id=new_id, number=number, refunded=0, reserved=0, created_at=created_at, **values)
-    make_transient_to_detached(receipt)
-    session.add(receipt)
+    adopt(session, receipt)
     return receipt
 
 
@@ -232,6 +325,15 @@ async def _settle(
         owed = (ledger.payable(bill.beneficiary_id), -receipt.amount)
         await ledger.post(session, "receipt", [taken, owed], subject=subject, receipt_id=receipt.id)
         return
+    await _suspend(session, merchant, receipt, bill, misfit, now=now)
+    entries = [taken, (ledger.SUSPENSE, -receipt.amount)]
+    await ledger.post(session, "receipt", entries, subject=subject, receipt_id=receipt.id)
+
+
+async def _suspend(
+    session: AsyncSession, merchant: Merchant, receipt: Receipt, bill: Bill | None, misfit: CaseKind, *, now: datetime
+) -> None:
+    """Money stands in suspense: there is a case, its payer is told, and what was paid in vain goes back."""
     case = await open_case(
         session,
         misfit,
@@ -244,8 +346,7 @@ async def _settle(
     if bill is not None:
         told = {"receipt": receipt.number, "amount": receipt.amount, "reason": misfit, "due_at": case.due_at}
         await outgoing.tell(session, kind="money.suspended", bill_id=bill.id, data=told, now=now)
-        if bill.payer_id is not None:
-            await notices.tell(session, bill.payer_id, "money_suspended", bill=str(bill.id))
+        await tell_payer(session, bill, "money_suspended")
     if misfit in {CaseKind.DUPLICATE, CaseKind.CLOSED_BILL}:
         await refunds.request_refund(
             session,
@@ -257,8 +358,6 @@ async def _settle(
             by=AUTOMATIC,
             now=now,
         )
-    entries = [taken, (ledger.SUSPENSE, -receipt.amount)]
-    await ledger.post(session, "receipt", entries, subject=subject, receipt_id=receipt.id)
 
 
 _PAY = "UPDATE bill SET status = %(status)s, paid_at = %(paid_at)s, version = %(version)s WHERE id = %(id)s"
@@ -270,8 +369,7 @@ async def _pay(session: AsyncSession, bill: Bill, receipt: Receipt, *, now: date
     remember(bill, **paid)
     told = {"receipt": receipt.number, "amount": receipt.amount, "paid_at": receipt.received_at}
     await outgoing.tell(session, kind="bill.paid", bill_id=bill.id, data=told, now=now)
-    if bill.payer_id is not None:
-        await notices.tell(session, bill.payer_id, "bill_paid", bill=str(bill.id))
+    await tell_payer(session, bill, "bill_paid")
     if bill.on_paid is not None:
         await defer(session, bill.on_paid, bill_id=str(bill.id))
 
@@ -304,8 +402,8 @@ async def apply_receipt(session: AsyncSession, receipt_id: UUID, bill_id: UUID, 
 async def deny(session: AsyncSession, bill: Bill, attempt: PaymentAttempt, *, source: str, now: datetime) -> None:
     """Stronger evidence says that an attempt's money never came: take it back from wherever it stands.
 
-    What was partly given back cannot be: that is a conflict for somebody to settle.  Money of another amount than the
-    attempt's was never its success, and stays.
+    What was partly given back, or pays another bill since somebody decided so, cannot be: that is a conflict for
+    somebody to settle.  Money of another amount than the attempt's was never its success, and stays.
     """
     held = await session.scalars(
         select(Receipt)
@@ -317,13 +415,13 @@ async def deny(session: AsyncSession, bill: Bill, attempt: PaymentAttempt, *, so
     posted: list[int] = []
     for receipt in held.all():
         await _withdraw(session, receipt, now=now)
-        if receipt.refunded or receipt.reserved:
+        if receipt.refunded or receipt.reserved or receipt.bill_id != bill.id:
             await open_case(
                 session,
                 CaseKind.CONFLICT,
                 now=now,
                 merchant_id=receipt.merchant_id,
-                bill_id=bill.id,
+                bill_id=receipt.bill_id,
                 attempt_id=attempt.id,
                 receipt_id=receipt.id,
                 detail=f"denied by {source}",
@@ -341,10 +439,10 @@ async def deny(session: AsyncSession, bill: Bill, attempt: PaymentAttempt, *, so
             await outgoing.tell(
                 session, kind="bill.reopened", bill_id=bill.id, data={"receipt": receipt.number}, now=now
             )
+    if bill.status is BillStatus.OPEN:
+        await _heir(session, bill, now=now)  # which locks, and so comes before the ledger
     for seq in posted:
         await ledger.reverse(session, seq, subject=f"attempt:{attempt.id}")
-    if bill.status is BillStatus.OPEN:
-        await _heir(session, bill, now=now)
 
 
 async def _standing_posts(session: AsyncSession, receipt_id: UUID) -> list[int]:
@@ -375,7 +473,8 @@ async def _withdraw(session: AsyncSession, receipt: Receipt, *, now: datetime) -
         )
     )
     for refund_id in ours.all():
-        await refunds.reject(session, refund_id, by="payments", now=now)
+        with suppress(RefundMoved):  # it was sent at this moment
+            await refunds.reject(session, refund_id, by="payments", now=now)
     await session.refresh(receipt, with_for_update=True)
 
 

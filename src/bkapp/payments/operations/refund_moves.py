@@ -12,10 +12,10 @@ from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bkapp.errors import DomainError, NotFound
-from bkapp.identity.operations import notices
 from bkapp.payments.models import Bill, Merchant, PaymentCase, Receipt, Refund, RefundEvent
 from bkapp.payments.operations import ledger, outgoing
 from bkapp.payments.operations.cases import HOLDING, open_case
+from bkapp.payments.operations.payers import tell_payer
 from bkapp.payments.providers import Finding
 from bkapp.payments.rules import REFUND_EDGES, RESERVING, CaseKind, Place, RefundStatus, next_check
 
@@ -169,13 +169,12 @@ async def succeed(
         await _close(session, PaymentCase.receipt_id == receipt.id, settled, now=now)
     if bill is not None:
         await _tell(session, bill, receipt, refund, now=now)
-        if bill.payer_id is not None:
-            await notices.tell(session, bill.payer_id, TOLD, bill=str(bill.id), refund=refund.reference)
+        await tell_payer(session, bill, TOLD, refund=refund.reference)
     merchant = await session.get_one(Merchant, receipt.merchant_id)
-    if receipt.place is Place.APPLIED and bill is not None:
-        owed = ledger.payable(bill.beneficiary_id)
-    else:
-        owed = ledger.SUSPENSE
+    owed = ledger.SUSPENSE
+    if receipt.place is Place.APPLIED and receipt.bill_id is not None:
+        # The bill of the receipt as it is now locked: it may have been applied since the bill was looked up.
+        owed = ledger.payable((await session.get_one(Bill, receipt.bill_id)).beneficiary_id)
     await ledger.post(
         session,
         "refund",

@@ -332,6 +332,16 @@ async def hear_refund(
     return refund
 
 
+async def put_off(session: AsyncSession, refund_id: UUID, *, now: datetime) -> None:
+    """A question that broke us is asked much later, so that it does not stand before all others."""
+    await session.execute(
+        update(Refund)
+        .where(Refund.id == refund_id, Refund.next_check_at <= now)
+        .values(next_check_at=now + next_check(7))
+        .execution_options(synchronize_session=False)
+    )
+
+
 async def record_unknown(session: AsyncSession, refund_id: UUID, *, source: str, now: datetime) -> Refund:
     """The provider was asked, and we do not know what came of it: from now on it is only asked about."""
     _, _, refund = await locked(session, refund_id)

@@ -46,7 +46,7 @@ from bkapp.payments.providers import (
     Verdict,
 )
 from bkapp.payments.providers.asking import option_of, payer_url, read_code, secret_of
-from bkapp.payments.providers.calling import Wire
+from bkapp.payments.providers.calling import Wire, telling_who
 from bkapp.payments.providers.receipts import owed_for, payment_text, receipt_block
 from bkapp.payments.providers.wire import read_amount, read_json, read_query, signed, text_of
 
@@ -177,7 +177,9 @@ class Keypay:
             return None
 
     async def _post(self, merchant: Merchant, option: str, message: Mapping[str, Any]) -> dict[str, Any]:
-        reply = await self._wire.send("POST", option_of(merchant, option), body=msgspec.json.encode(message))
+        # What an answer says came of it is not signed, so TLS has to say who gives it.
+        url = telling_who(option_of(merchant, option))
+        reply = await self._wire.send("POST", url, body=msgspec.json.encode(message))
         if reply.status != 200:
             raise NoAnswer(f"KeyPay answered {reply.status}.")
         try:

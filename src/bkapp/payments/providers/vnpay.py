@@ -202,7 +202,8 @@ class Vnpay:
             fields = _read(call.query)
         except ValueError:
             raise HookRefused(Verdict.MALFORMED, "The query holds what is not signed, or is none.") from None
-        if not _signed(fields, merchant):
+        text = pay_text(fields)
+        if not _signed(fields, text, merchant):
             raise HookRefused(Verdict.BAD_SIGNATURE, "The signature is not right.")
         if fields.get("vnp_TmnCode") != merchant.code:
             raise HookRefused(Verdict.NO_ORDER, "It is for another terminal.")
@@ -214,7 +215,7 @@ class Vnpay:
             raise HookRefused(Verdict.MALFORMED, "A field is missing or cannot be read.") from None
         if finding.at is not None and not in_time(finding.at, now):
             raise HookRefused(Verdict.STALE, "Its time is too far from ours.")
-        return Hearing(event_id=hashlib.sha256(pay_text(fields).encode()).hexdigest(), finding=finding)
+        return Hearing(event_id=hashlib.sha256(text.encode()).hexdigest(), finding=finding)
 
     def answer(self, merchant: Merchant, verdict: Verdict, context: Mapping[str, str], *, now: datetime) -> Answer:
         code, message = ANSWERS[verdict]
@@ -224,7 +225,7 @@ class Vnpay:
         try:
             # The address to come back to may have a query of its own.
             fields = {name: value for name, value in read_query(query).items() if name.startswith("vnp_")}
-            if _signed(fields, merchant) and fields.get("vnp_TmnCode") == merchant.code:
+            if _signed(fields, pay_text(fields), merchant) and fields.get("vnp_TmnCode") == merchant.code:
                 return _told(fields)
         except ValueError:
             pass
@@ -320,9 +321,9 @@ def _read(query: bytes) -> dict[str, str]:
     return fields
 
 
-def _signed(fields: Mapping[str, str], merchant: Merchant) -> bool:
+def _signed(fields: Mapping[str, str], text: str, merchant: Merchant) -> bool:
     secrets = merchant.secrets.get("hash", ())
-    return signed(fields.get(_HASH, ""), secrets, lambda secret: pay_hash(fields, secret))
+    return signed(fields.get(_HASH, ""), secrets, lambda secret: _hmac(secret, text))
 
 
 def _text(reply: dict[str, Any], name: str) -> str:

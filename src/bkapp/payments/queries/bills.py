@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from msgspec import Struct
-from sqlalchemy import false, func, or_, select, tuple_
+from sqlalchemy import bindparam, false, func, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -142,13 +142,16 @@ _ByNumber = aliased(Person)
 _Payer = aliased(Person)
 
 
+# Who is known by their number alone may have signed in since.
+_payer_id = func.coalesce(
+    Bill.payer_id,
+    select(_ByNumber.id)
+    .where(_ByNumber.number_hmac == Bill.payer_hmac, _ByNumber.erased_at.is_(None))
+    .scalar_subquery(),
+)
+
+
 def _bills() -> Any:
-    # Who is known by their number alone may have signed in since.
-    known = (
-        select(_ByNumber.id)
-        .where(_ByNumber.number_hmac == Bill.payer_hmac, _ByNumber.erased_at.is_(None))
-        .scalar_subquery()
-    )
     return (
         select(
             Bill.id,
@@ -177,13 +180,16 @@ def _bills() -> Any:
         )
         .join(Beneficiary, Beneficiary.id == Bill.beneficiary_id)
         .outerjoin(AdminUnit, AdminUnit.id == Bill.unit_id)
-        .outerjoin(_Payer, _Payer.id == func.coalesce(Bill.payer_id, known))
+        .outerjoin(_Payer, _Payer.id == _payer_id)
     )
+
+
+_BILL = _bills().where(Bill.id == bindparam("bill_id"))
 
 
 async def bill(session: AsyncSession, bill_id: UUID) -> BillRow | None:
     """One bill."""
-    row = (await session.execute(_bills().where(Bill.id == bill_id))).one_or_none()
+    row = (await session.execute(_BILL, {"bill_id": bill_id})).one_or_none()
     return None if row is None else BillRow(*row)
 
 
@@ -271,9 +277,20 @@ async def attempts(session: AsyncSession, bill_id: UUID, *, limit: int = 20) -> 
     return [AttemptRow(*row) for row in rows]
 
 
+_ATTEMPT = _attempts().where(PaymentAttempt.id == bindparam("attempt_id"))
+# Somebody waits for this again and again, in one round trip.
+_OWN_ATTEMPT = _ATTEMPT.join(Bill, Bill.id == PaymentAttempt.bill_id).where(_payer_id == bindparam("person"))
+
+
 async def attempt(session: AsyncSession, attempt_id: UUID) -> AttemptRow | None:
     """One try at paying."""
-    row = (await session.execute(_attempts().where(PaymentAttempt.id == attempt_id))).one_or_none()
+    row = (await session.execute(_ATTEMPT, {"attempt_id": attempt_id})).one_or_none()
+    return None if row is None else AttemptRow(*row)
+
+
+async def attempt_of(session: AsyncSession, person: UUID, attempt_id: UUID) -> AttemptRow | None:
+    """One try at paying a bill that a person owes."""
+    row = (await session.execute(_OWN_ATTEMPT, {"attempt_id": attempt_id, "person": person})).one_or_none()
     return None if row is None else AttemptRow(*row)
 
 

@@ -47,7 +47,7 @@ async def letters(
         .limit(limit)
     )
     if outcomes:
-        statement = statement.where(WebhookInbox.outcome.in_(outcomes))
+        statement = statement.where(WebhookInbox.outcome.in_([outcome for outcome in outcomes if outcome.isalpha()]))
     if merchant is not None:
         statement = statement.where(Merchant.key == merchant)
     if before is not None:

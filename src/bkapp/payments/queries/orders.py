@@ -2,22 +2,28 @@
 
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bkapp.payments.models import Beneficiary, Bill, BillLine, PaymentAttempt
 from bkapp.payments.providers import Line, Order
 
+# Said once, since to say a statement takes longer than to have it answered.
+_BILL = (
+    select(Bill, Beneficiary)
+    .join(Beneficiary, Beneficiary.id == Bill.beneficiary_id)
+    .where(Bill.id == bindparam("bill_id"))
+)
+_LINES = (
+    select(BillLine.kind, BillLine.code, BillLine.name, BillLine.amount)
+    .where(BillLine.bill_id == bindparam("bill_id"))
+    .order_by(BillLine.position)
+)
+
 
 async def order_of(session: AsyncSession, attempt: PaymentAttempt, *, home: str, payer_ip: str = "127.0.0.1") -> Order:
     """An attempt as its provider wants it; the same whenever it is made."""
-    bill, beneficiary = (
-        await session.execute(
-            select(Bill, Beneficiary)
-            .join(Beneficiary, Beneficiary.id == Bill.beneficiary_id)
-            .where(Bill.id == attempt.bill_id)
-        )
-    ).one()
+    bill, beneficiary = (await session.execute(_BILL, {"bill_id": attempt.bill_id})).one()
     return Order(
         reference=attempt.reference,
         amount=attempt.amount,
@@ -40,5 +46,4 @@ async def order_of(session: AsyncSession, attempt: PaymentAttempt, *, home: str,
 
 async def lines_of(session: AsyncSession, bill_id: UUID) -> list[Line]:
     """The lines of a bill in their order."""
-    rows = await session.scalars(select(BillLine).where(BillLine.bill_id == bill_id).order_by(BillLine.position))
-    return [Line(row.kind, row.code, row.name, row.amount) for row in rows]
+    return [Line(*row) for row in await session.execute(_LINES, {"bill_id": bill_id})]
