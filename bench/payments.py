@@ -11,6 +11,7 @@ from uuid import UUID
 import psycopg
 
 from bench import pgbench
+from bench.databases import settle
 from bench.load import ADDRESS, Sample, generator, median, request, send_each, share
 from bench.owing import FIRST, MERCHANT, WORKERS, Owing, Slices, beside, owing, print_pair
 from bkapp.app import SIGN_INS
@@ -69,6 +70,7 @@ def run(*, pairs: int, seconds: float, concurrencies: tuple[int, ...], most: int
         whose = _whose(next(iter(database.cookies.values())))
         script = _START.format(whose=whose, key=MERCHANT, merchant=database.merchant, look=_LOOK)
         _started(database, slices.take(), connections=8, seconds=min(2, seconds))
+        settle(database.url)  # plans that were made while tables were empty are made anew, as they are every day
         for clients in concurrencies:
             start = partial(_started, database, connections=clients, seconds=seconds)
             ours, limits = beside(database.url, slices, start, script, clients=clients, seconds=seconds, pairs=pairs)

@@ -5,6 +5,7 @@ import base64
 import multiprocessing
 import os
 import secrets
+import signal
 import socket
 import sys
 import tempfile
@@ -151,15 +152,17 @@ def listen(host: str, port: int) -> socket.socket:
 def worker() -> None:
     """Work off background jobs."""
     import bkapp.tasks  # noqa: F401, PLC0415  (tasks are known once their module is)
-    from bkapp.jobs import open_jobs  # noqa: PLC0415
+    from bkapp.jobs import work  # noqa: PLC0415
 
     config = settings()
     set_up_logs(config.log_level)
     act_as(config.app_role)
 
     async def run() -> None:
-        async with open_jobs(config.database_url) as app:
-            await app.run_worker_async(concurrency=8, listen_notify=True, delete_jobs="successful")
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await work(config.database_url, stop)
 
     asyncio.run(run())
 

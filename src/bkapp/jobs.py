@@ -4,11 +4,14 @@ A job deferred in a transaction exists only if the transaction commits.  Argumen
 are ids, never objects; every task is safe to repeat.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import procrastinate
+import psycopg
 import sqlalchemy as sa
+import structlog
 from procrastinate.exceptions import ConnectorException, UniqueViolation
 from procrastinate.jobs import Job, Status
 from procrastinate.manager import JobManager
@@ -20,6 +23,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from bkapp.config import load_settings
 from bkapp.db import connection_options, driver_url, open_engine, sessions_of
 from bkapp.http import IdempotencyRecord
+
+log = structlog.get_logger("bkapp.jobs")
 
 jobs = procrastinate.App(connector=procrastinate.PsycopgConnector())
 
@@ -39,6 +44,36 @@ async def open_jobs(url: str) -> AsyncIterator[procrastinate.App]:
     with jobs.replace_connector(connector):
         async with jobs.open_async():
             yield jobs
+
+
+async def work(url: str, stop: asyncio.Event, *, concurrency: int = 8, pause: float = 2.0) -> None:
+    """Work off jobs until told to stop.
+
+    A database that goes away (a restart, say) ends procrastinate's worker without a word; here it begins again.
+    """
+    while not stop.is_set():
+        try:
+            async with open_jobs(url) as app:
+                worker = asyncio.create_task(
+                    app.run_worker_async(
+                        concurrency=concurrency,
+                        listen_notify=True,
+                        delete_jobs="successful",
+                        install_signal_handlers=False,
+                    )
+                )
+                told = asyncio.create_task(stop.wait())
+                await asyncio.wait({worker, told}, return_when=asyncio.FIRST_COMPLETED)
+                told.cancel()
+                worker.cancel()  # which waits for the jobs under way
+                with suppress(asyncio.CancelledError):
+                    await worker
+        except (procrastinate.exceptions.ConnectorException, psycopg.Error, OSError) as error:
+            log.warning("worker_lost_database", kind=type(error).__name__)
+        if not stop.is_set():
+            log.warning("worker_begins_again")
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), pause)
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ from sqlalchemy import func, select, text
 from bkapp.address.tasks import settle_units_nightly, tend_geocode_jobs
 from bkapp.db import open_engine, sessions_of
 from bkapp.http import IdempotencyRecord
-from bkapp.jobs import defer, forget_old_keys_nightly, open_jobs, retry_stalled
+from bkapp.jobs import defer, forget_old_keys_nightly, open_jobs, retry_stalled, work
 
 
 async def test_a_job_lives_and_dies_with_its_transaction_and_a_worker_does_it(
@@ -147,3 +147,24 @@ class TestStalled:
         async with open_jobs(own_database) as app:
             await asyncio.gather(*(self.look(app) for _ in range(3)))
         assert self.jobs(own_database) == {f"{place}": ("todo", 1) for place in range(10)}
+
+
+async def test_a_worker_goes_on_after_its_database_was_away(own_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", own_database)
+    monkeypatch.setenv("BKAPP_DEMO", "1")
+    engine = open_engine(own_database)
+    sessions = sessions_of(engine)
+    stop = asyncio.Event()
+    worker = asyncio.create_task(work(own_database, stop, pause=0.1))
+    waiting = "SELECT count(*) FROM procrastinate_jobs WHERE task_name = 'bkapp.forget_old_keys'"
+    others = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    for _ in range(2):
+        async with sessions.begin() as session:
+            await defer(session, forget_old_keys_nightly, timestamp=1)
+        async with asyncio.timeout(30), sessions() as session:
+            while await session.scalar(text(waiting)):  # noqa: ASYNC110  (it is done in the database)
+                await asyncio.sleep(0.05)
+            await session.execute(text(f"SELECT pg_terminate_backend(pid) FROM ({others}) others"))
+    stop.set()
+    await asyncio.wait_for(worker, 20)
+    await engine.dispose()

@@ -471,6 +471,22 @@ async def test_a_question_that_was_not_asked_is_not_counted(session: AsyncSessio
     assert (await status_of(session, attempt), script.asked) == ("expired", [])
 
 
+async def test_an_attempt_that_nobody_answers_for_is_over_soon_after_its_time(
+    session: AsyncSession, sessions: Sessions
+) -> None:
+    merchant = await a_merchant(session)
+    attempt = await an_attempt(session, await a_bill(session), merchant)
+    await session.commit()
+    known, ended = Known(Scripted(NoAnswer())), NOW
+    while await status_of(session, attempt) == "pending":
+        found = (await session.get_one(PaymentAttempt, attempt.id, populate_existing=True)).next_check_at
+        assert found is not None
+        ended = found
+        await paying.sweep(sessions, known, KEYRING, home=HOME, now=ended)
+
+    assert ATTEMPT_LASTS < ended - NOW <= ATTEMPT_LASTS + attempts.GRACE + timedelta(seconds=2)
+
+
 async def test_an_expired_attempt_is_asked_about_for_three_days_and_ever_more_seldom(
     session: AsyncSession, sessions: Sessions
 ) -> None:

@@ -21,6 +21,7 @@ from bkapp.payments import providers
 from bkapp.payments.flows import going_on
 from bkapp.payments.models import Merchant, PaymentAttempt
 from bkapp.payments.operations import attempts, evidence
+from bkapp.payments.operations.attempts import GRACE
 from bkapp.payments.operations.merchants import opened, opened_by_key
 from bkapp.payments.providers import Finding, NoAnswer, NotSent, Order, Outcome, Refused
 from bkapp.payments.providers.registry import Providers
@@ -29,8 +30,6 @@ from bkapp.payments.rules import LIVE, AttemptStatus, Evidence, next_check
 from bkapp.sealing import Keyring
 
 log = structlog.get_logger("bkapp.payments")
-GRACE = timedelta(minutes=5)
-"""How long after an attempt's time nobody may have answered before it counts as expired all the same."""
 AT_ONCE = 4  # questions to one merchant's provider, so that one that is slow has only those who wait for it wait
 SWEEP_LASTS = timedelta(seconds=30)
 """How long a sweep goes on asking; what is left is due, and the next one's."""

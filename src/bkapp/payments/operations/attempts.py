@@ -31,6 +31,8 @@ from bkapp.payments.rules import (
     next_check,
 )
 
+GRACE = timedelta(minutes=5)
+"""How long after an attempt's time nobody may have answered before it counts as expired all the same."""
 AT_MOST_EVERY = timedelta(seconds=5)
 """How often the same attempt is asked about, however often its payer comes back."""
 
@@ -303,10 +305,12 @@ async def claim_check(
 
 
 def _wait(attempt: PaymentAttempt, now: datetime) -> timedelta:
-    """How long to wait before asking again; about what is over longer, the longer ago that was."""
-    if attempt.settled_at is None:
-        return next_check(attempt.checks)
-    return max(next_check(4), (now - attempt.settled_at) / 4)
+    """How long to wait before asking again: not beyond when it is over; and of what is over longer, the longer ago that
+    was."""
+    if attempt.settled_at is not None:
+        return max(next_check(4), (now - attempt.settled_at) / 4)
+    over = attempt.expires_at + GRACE - now
+    return min(next_check(attempt.checks), over) if over > timedelta() else next_check(attempt.checks)
 
 
 async def put_off(session: AsyncSession, attempt_id: UUID, *, now: datetime) -> None:
