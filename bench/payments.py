@@ -13,7 +13,7 @@ import psycopg
 from bench import pgbench
 from bench.databases import settle
 from bench.load import ADDRESS, Sample, generator, median, request, send_each, share
-from bench.owing import FIRST, MERCHANT, WORKERS, Owing, Slices, beside, owing, print_pair
+from bench.owing import AMOUNT, FIRST, MERCHANT, WORKERS, Owing, Slices, beside, owing, print_pair
 from bkapp.app import SIGN_INS
 
 WATCHED = 2_000
@@ -30,13 +30,11 @@ INSERT INTO idempotency_key (caller, key, fingerprint, status, headers, body, in
 VALUES (:payer, :number::text, sha256('x'), 0, '{{}}', '', now() + interval '45 seconds') ON CONFLICT (caller, key)
 DO UPDATE SET in_flight_until = excluded.in_flight_until WHERE idempotency_key.in_flight_until < now();
 BEGIN;
-SELECT * FROM merchant WHERE key = '{key}';
-SELECT * FROM payment_attempt WHERE id = gen_random_uuid();
+SELECT * FROM merchant m JOIN merchant_secret s ON s.merchant_id = m.id WHERE m.key = '{key}' AND s.retired_at IS NULL;
 SELECT * FROM bill WHERE id = :bill FOR UPDATE;
 INSERT INTO payment_attempt (bill_id, merchant_id, reference, amount, created_at, created_by, expires_at, next_check_at)
-VALUES (:bill, '{merchant}', :number::text, 20000, now(), :payer, now() + interval '15 minutes', now()) RETURNING id AS
-attempt \\gset
-SELECT * FROM merchant_secret WHERE merchant_id = '{merchant}' AND retired_at IS NULL;
+VALUES (:bill, '{merchant}', :number::text, {amount}, now(), :payer, now() + interval '15 minutes', now())
+ON CONFLICT DO NOTHING RETURNING id AS attempt \\gset
 SELECT * FROM bill b JOIN beneficiary a ON a.id = b.beneficiary_id WHERE b.id = :bill;
 SELECT * FROM bill_line WHERE bill_id = :bill ORDER BY position;
 COMMIT;
@@ -52,11 +50,8 @@ UPDATE idempotency_key SET status = 201, headers = '{{}}', body = decode(repeat(
     in_flight_until = NULL WHERE caller = :payer AND key = :number::text;
 """
 _LOOK = """SELECT a.*, m.key, m.provider, m.title FROM payment_attempt a JOIN merchant m ON m.id = a.merchant_id
-WHERE a.id = :attempt;
-SELECT b.*, p.name_cipher FROM bill b JOIN beneficiary c ON c.id = b.beneficiary_id
-LEFT JOIN admin_unit u ON u.id = b.unit_id
-LEFT JOIN person p ON p.id = coalesce(b.payer_id, (SELECT n.id FROM person n WHERE n.number_hmac = b.payer_hmac))
-WHERE b.id = :bill;"""
+JOIN bill b ON b.id = a.bill_id WHERE a.id = :attempt
+AND coalesce(b.payer_id, (SELECT n.id FROM person n WHERE n.number_hmac = b.payer_hmac)) = :payer;"""
 _OWED = "SELECT id, payer_id FROM bill WHERE code BETWEEN 'HD' || %s AND 'HD' || %s ORDER BY code"
 _WATCHED = """SELECT a.id, b.payer_id FROM payment_attempt a JOIN bill b ON b.id = a.bill_id
 ORDER BY a.reference LIMIT %s"""
@@ -68,7 +63,7 @@ def run(*, pairs: int, seconds: float, concurrencies: tuple[int, ...], most: int
     slices = Slices(FIRST + WATCHED, round(most * seconds))
     with owing(WATCHED + slices.each * (2 * pairs * len(concurrencies) + 1), being_paid=WATCHED) as database:
         whose = _whose(next(iter(database.cookies.values())))
-        script = _START.format(whose=whose, key=MERCHANT, merchant=database.merchant, look=_LOOK)
+        script = _START.format(whose=whose, key=MERCHANT, merchant=database.merchant, amount=AMOUNT, look=_LOOK)
         _started(database, slices.take(), connections=8, seconds=min(2, seconds))
         settle(database.url)  # plans that were made while tables were empty are made anew, as they are every day
         for clients in concurrencies:
@@ -137,5 +132,6 @@ def _polls(database: Owing) -> tuple[list[bytes], str]:
         raise SystemExit(f"Looking again is answered {status} and not 304.")
     polls = [request("GET", path, Cookie=cookie, If_None_Match=tag) for path, cookie, tag in named]
     number = f"\\set number random({FIRST}, {FIRST + WATCHED - 1})\n"
-    found = "SELECT id AS attempt, bill_id AS bill FROM payment_attempt WHERE reference = :number::text \\gset\n"
+    found = """SELECT a.id AS attempt, b.payer_id AS payer FROM payment_attempt a JOIN bill b ON b.id = a.bill_id
+WHERE a.reference = :number::text \\gset\n"""
     return polls, number + found

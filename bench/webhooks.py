@@ -49,6 +49,7 @@ SELECT * FROM receipt WHERE merchant_id = '{merchant}' AND transaction = :number
 INSERT INTO receipt (merchant_id, transaction, attempt_id, bill_id, amount, place, evidence, received_at)
 VALUES ('{merchant}', :number::text, :attempt, :bill, {amount}, 'applied', 2, now()) RETURNING id AS receipt \\gset
 UPDATE bill SET status = 'paid', paid_at = now(), version = 2 WHERE id = :bill;
+SELECT id FROM person WHERE id = :payer AND erased_at IS NULL;
 INSERT INTO notice (person_id, kind, data) VALUES (:payer, 'bill_paid', jsonb_build_object('bill', :bill::text));
 INSERT INTO ledger_transaction (kind, entries, subject, receipt_id)
 VALUES ('receipt', '[["clearing' || chr(58) || '{key}",{amount}],["payable' || chr(58) || '{beneficiary}",-{amount}]]',

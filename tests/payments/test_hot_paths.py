@@ -5,14 +5,15 @@ from datetime import UTC, datetime
 
 import pytest
 from httpx import AsyncClient
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bkapp.db import open_engine, sessions_of
 from bkapp.errors import NotFound
 from bkapp.payments.flows import receiving
 from bkapp.payments.models import Merchant, MerchantSecret, PaymentAttempt, Receipt, WebhookInbox
-from bkapp.payments.operations import merchants
+from bkapp.payments.operations import attempts, merchants
 from bkapp.payments.providers import Call
 from bkapp.payments.providers.registry import Providers
 from tests.identity.make import KEYRING
@@ -88,4 +89,47 @@ async def test_the_same_message_at_the_same_moment_is_taken_once(own_database: s
         assert len({body for turn in again for body in turn}) == 1
     finally:
         await known.close()
+        await engine.dispose()
+
+
+async def test_the_bill_is_locked_before_its_attempt_and_both_are_as_they_are_by_then(own_database: str) -> None:
+    engine = open_engine(own_database, pool_size=4)
+    sessions = sessions_of(engine)
+    async with sessions.begin() as session:
+        merchant = await make.a_merchant(session)
+        made = await make.an_attempt(session, await make.a_bill(session), merchant)
+
+    async def lock() -> tuple[int, int]:
+        async with sessions.begin() as session:
+            bill, attempt = await attempts.locked(session, made.id)
+            return bill.version, attempt.checks
+
+    async def is_waited_for(session: AsyncSession) -> None:
+        waits = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        for _ in range(1000):
+            if (await session.execute(text(waits))).all():
+                return
+            await session.rollback()  # in one transaction it would see the same each time
+            await asyncio.sleep(0.01)
+        pytest.fail("nobody waits")
+
+    try:
+        async with sessions() as first, sessions() as other:
+            await first.execute(text("SELECT FROM payment_attempt FOR UPDATE"))
+            waiting = asyncio.create_task(lock())
+            await is_waited_for(other)
+            with pytest.raises(OperationalError, match="could not obtain lock"):
+                await other.execute(text("SELECT FROM bill FOR UPDATE NOWAIT"))
+            await first.rollback()
+            await waiting
+            await other.rollback()
+
+            await first.execute(text("SELECT FROM bill FOR UPDATE"))
+            waiting = asyncio.create_task(lock())
+            await is_waited_for(other)
+            await first.execute(text("UPDATE bill SET version = 7"))
+            await first.execute(text("UPDATE payment_attempt SET checks = 8"))
+            await first.commit()
+            assert await waiting == (7, 8)
+    finally:
         await engine.dispose()

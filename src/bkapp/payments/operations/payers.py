@@ -1,11 +1,14 @@
 """Telling the payer of a bill, whoever that is by now."""
 
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from bkapp.identity.models import Person
+from bkapp.db import carry_out
 from bkapp.identity.operations import notices
 from bkapp.payments.models import Bill
+
+_PAYER = """
+    SELECT id FROM person WHERE erased_at IS NULL
+        AND id = coalesce(%(payer_id)s, (SELECT id FROM person WHERE number_hmac = %(payer_hmac)s))"""
 
 
 async def tell_payer(session: AsyncSession, bill: Bill, kind: str, **data: str) -> None:
@@ -13,11 +16,5 @@ async def tell_payer(session: AsyncSession, bill: Bill, kind: str, **data: str) 
 
     Most bills are issued to a citizen number, whose owner may have signed in since.
     """
-    mine = Person.id == bill.payer_id
-    if bill.payer_id is None:
-        if bill.payer_hmac is None:
-            return
-        mine = Person.number_hmac == bill.payer_hmac
-    payer = await session.scalar(select(Person.id).where(mine, Person.erased_at.is_(None)).limit(1))
-    if payer is not None:
+    for (payer,) in await carry_out(session, _PAYER, {"payer_id": bill.payer_id, "payer_hmac": bill.payer_hmac}):
         await notices.tell(session, payer, kind, bill=str(bill.id), **data)

@@ -144,7 +144,8 @@ def pay_hash(fields: Mapping[str, str], secret: str) -> str:
 
 def pay_query(fields: Mapping[str, str], secret: str) -> str:
     """A signed query string."""
-    return f"{pay_text(fields)}&{_HASH}={pay_hash(fields, secret)}"
+    text = pay_text(fields)
+    return f"{text}&{_HASH}={_hmac(secret, text)}"
 
 
 def api_hash(fields: Mapping[str, str], names: Sequence[str], secret: str) -> str:
