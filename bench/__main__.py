@@ -159,7 +159,17 @@ main.add_command(geocoding)
 def run_all(context: click.Context) -> Figures:
     """All of them with their defaults, but for geocoding, which takes long and has a peer to install."""
     figures: Figures = {}
-    for command in (run_resolve, run_import, run_scale, run_servers, run_tiles, run_audit, run_signed_in):
+    for command in (
+        run_resolve,
+        run_import,
+        run_scale,
+        run_servers,
+        run_tiles,
+        run_audit,
+        run_signed_in,
+        run_webhooks,
+        run_payments,
+    ):
         figures |= context.invoke(command)
     return figures
 

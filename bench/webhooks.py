@@ -35,22 +35,21 @@ SELECT * FROM merchant m JOIN merchant_secret s ON s.merchant_id = m.id WHERE m.
 INSERT INTO webhook_inbox (merchant_id, what, remote_ip, headers, body_cipher, body_bytes)
 VALUES ('{merchant}', '', '127.0.0.1', '{{"method": "GET"}}', decode(repeat('a7', {length}), 'hex'), 0)
 RETURNING id AS letter \\gset
-SELECT id AS attempt, bill_id AS bill FROM payment_attempt WHERE reference = :number::text \\gset
-SELECT payer_id AS payer FROM bill WHERE id = :bill FOR UPDATE \\gset
-SELECT * FROM payment_attempt WHERE id = :attempt FOR UPDATE;
+SELECT a.id AS attempt, b.id AS bill, b.payer_id AS payer FROM bill b JOIN payment_attempt a ON a.bill_id = b.id
+WHERE a.merchant_id = '{merchant}' AND a.reference = :number::text FOR UPDATE OF b, a \\gset
 UPDATE webhook_inbox SET event_id = encode(sha256(convert_to(:number::text, 'UTF8')), 'hex'), attempt_id = :attempt,
     outcome = 'applied', answered_at = now() WHERE id = :letter;
+WITH moved AS (UPDATE payment_attempt SET status = 'succeeded', success = 2, version = 3, settled_at = now(),
+    next_check_at = NULL WHERE id = :attempt)
 INSERT INTO payment_event (attempt_id, version, at, event, start, "end", evidence, source)
 VALUES (:attempt, 3, now(), 'paid', 'pending', 'succeeded', 2, 'inbox');
-UPDATE payment_attempt SET status = 'succeeded', success = 2, version = 3, settled_at = now(), next_check_at = NULL
-WHERE id = :attempt;
 SELECT e.id FROM webhook_endpoint e WHERE e.active AND e.kinds && ARRAY['bill.paid', 'payment.succeeded'];
-SELECT * FROM receipt WHERE merchant_id = '{merchant}' AND transaction = :number::text FOR UPDATE;
 INSERT INTO receipt (merchant_id, transaction, attempt_id, bill_id, amount, place, evidence, received_at)
-VALUES ('{merchant}', :number::text, :attempt, :bill, {amount}, 'applied', 2, now()) RETURNING id AS receipt \\gset
+VALUES ('{merchant}', :number::text, :attempt, :bill, {amount}, 'applied', 2, now())
+ON CONFLICT (merchant_id, transaction) DO NOTHING RETURNING id AS receipt \\gset
 UPDATE bill SET status = 'paid', paid_at = now(), version = 2 WHERE id = :bill;
-SELECT id FROM person WHERE id = :payer AND erased_at IS NULL;
-INSERT INTO notice (person_id, kind, data) VALUES (:payer, 'bill_paid', jsonb_build_object('bill', :bill::text));
+INSERT INTO notice (person_id, kind, data) SELECT id, 'bill_paid', jsonb_build_object('bill', :bill::text) FROM person
+WHERE id = :payer AND erased_at IS NULL;
 INSERT INTO ledger_transaction (kind, entries, subject, receipt_id)
 VALUES ('receipt', '[["clearing' || chr(58) || '{key}",{amount}],["payable' || chr(58) || '{beneficiary}",-{amount}]]',
     'receipt' || chr(58) || :receipt, :receipt);

@@ -618,7 +618,8 @@ async def test_what_follows_from_a_message_of_last_week_happens_today(session: A
     await hear(session, merchant, paid, transaction="T1", now=came)
     query = ipn(paid, vnp_PayDate=(came + timedelta(hours=7)).strftime("%Y%m%d%H%M%S"))
     call = Call(method="GET", what="", query=query.encode(), headers={}, body=b"")
-    number = await inbox.keep(session, KEYRING, merchant, call, "192.0.2.1")
+    number, row, _ = await inbox.begin(session, KEYRING, merchant.key, HOME)
+    await inbox.keep(session, KEYRING, row, number, call, "192.0.2.1")
     await session.execute(update(WebhookInbox).values(received_at=came, outcome="broken"))
 
     letter = await inbox.replay(session, Providers(), KEYRING, number, home=HOME, by="binh", now=now)
@@ -647,8 +648,6 @@ async def test_an_address_that_no_text_can_hold_is_no_mistake_of_ours(
 
 async def test_a_message_does_not_wait_for_ever(session: AsyncSession) -> None:
     merchant = await a_merchant(session)
-    await inbox.keep(
-        session, KEYRING, merchant, Call(method="GET", what="", query=b"", headers={}, body=b""), "192.0.2.1"
-    )
+    await inbox.begin(session, KEYRING, merchant.key, HOME)
 
     assert await session.scalar(text("SHOW lock_timeout")) == "4s"

@@ -19,6 +19,20 @@ async def tell(session: AsyncSession, person: UUID, kind: NoticeKind | str, **da
     await carry_out(session, _TELL, {"person": person, "kind": str(kind), "data": Jsonb(data)})
 
 
+_TELL_HOLDER = """
+    INSERT INTO notice (person_id, kind, data)
+    SELECT id, %(kind)s, %(data)s FROM person WHERE erased_at IS NULL
+        AND id = coalesce(%(person)s, (SELECT id FROM person WHERE number_hmac = %(number_hmac)s))"""
+
+
+async def tell_holder(
+    session: AsyncSession, person: UUID | None, number_hmac: bytes | None, kind: NoticeKind | str, **data: str
+) -> None:
+    """:func:`tell` for a person, or else for who has signed in with a citizen number; nobody else is told."""
+    told = {"person": person, "number_hmac": number_hmac, "kind": str(kind), "data": Jsonb(data)}
+    await carry_out(session, _TELL_HOLDER, told)
+
+
 async def read_notice(session: AsyncSession, person: UUID, notice: UUID, *, now: datetime) -> Notice:
     """Mark a notice as read.  Safe to repeat: the first time stands."""
     found = await session.get(Notice, notice, with_for_update=True)

@@ -8,7 +8,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from bkapp.payments.models import Merchant, PaymentAttempt
 from bkapp.payments.operations import attempts, bills, inbox
-from bkapp.payments.operations.merchants import opened
 from bkapp.payments.providers import Answer, Begun, Call, HookRefused, Order, paygov
 from bkapp.payments.providers.receipts import owed_for
 from bkapp.payments.queries.orders import order_of
@@ -26,8 +25,8 @@ async def look_up(
     What it may take money for has an attempt, whose reference goes with the answer: so the money is known when the
     platform confirms it.  A bill that is being paid another way is not offered, or people would pay it twice.
     """
-    number = await inbox.keep(session, keyring, row, call, remote_ip)
-    merchant = await opened(session, keyring, row, home)
+    number, _, merchant = await inbox.begin(session, keyring, row.key, home)
+    await inbox.keep(session, keyring, row, number, call, remote_ip)
     try:
         inbox.require_acceptable(row, call, remote_ip, weak=False)
         dossier = paygov.read_lookup(merchant, call.body, now)

@@ -23,7 +23,7 @@ from bkapp.errors import NotFound
 from bkapp.payments import providers
 from bkapp.payments.models import Bill, Merchant, PaymentAttempt, WebhookInbox
 from bkapp.payments.operations.evidence import about, weigh
-from bkapp.payments.operations.merchants import opened, opened_by_key
+from bkapp.payments.operations.merchants import VERSION, opened, opened_as
 from bkapp.payments.providers import Answer, Call, Finding, Hearing, HookRefused, Provider, Verdict
 from bkapp.payments.providers.registry import Providers
 from bkapp.payments.rules import LIVE, BillStatus, Evidence
@@ -54,8 +54,8 @@ async def receive(
     (:func:`keep_broken`), or the same message at the same moment (:func:`is_twin`), after which this is to be done once
     more.
     """
-    row, merchant = await opened_by_key(session, keyring, key, home)
-    number = await keep(session, keyring, row, call, remote_ip)
+    number, row, merchant = await begin(session, keyring, key, home)
+    await keep(session, keyring, row, number, call, remote_ip)
     provider = known.of(row.provider)
     return await _act(session, provider, merchant, row, number, call, remote_ip=remote_ip, came_at=now, now=now)
 
@@ -73,8 +73,8 @@ async def keep_broken(
     now: datetime,
 ) -> Answer:
     """Keep a message that we broke on, so that an operator can act on it, and ask the provider to come again."""
-    row, merchant = await opened_by_key(session, keyring, key, home)
-    number = await keep(session, keyring, row, call, remote_ip)
+    number, row, merchant = await begin(session, keyring, key, home)
+    await keep(session, keyring, row, number, call, remote_ip)
     log.error("webhook_broke", merchant=row.key, inbox=number, exc_info=error)
     await note(session, number, "broken", reason=type(error).__name__, now=now)
     provider = known.of(row.provider)
@@ -123,20 +123,34 @@ async def replay(
     return letter
 
 
-_BEGIN = "SELECT nextval('webhook_inbox_id_seq'), set_config('lock_timeout', '4s', true)"
+_BEGIN = f"""
+    SELECT nextval('webhook_inbox_id_seq'), set_config('lock_timeout', '4s', true), {VERSION}
+    FROM merchant m WHERE m.key = %(key)s"""
+
+
+async def begin(
+    session: AsyncSession, keyring: Keyring, key: str, home: str
+) -> tuple[int, Merchant, providers.Merchant]:
+    """A number for a message to the merchant with a key, and that merchant; raise ``NotFound``.
+
+    From here on its transaction waits for others only so long: a provider that is told to come again does, and a
+    connection that waits for ever is missing to everybody.
+    """
+    found = await carry_out(session, _BEGIN, {"key": key})
+    if not found:
+        raise NotFound("There is no such payment method.")
+    row, merchant = await opened_as(session, keyring, key, home, version=found[0][2:])
+    return int(found[0][0]), row, merchant
+
+
 _KEEP = """
     INSERT INTO webhook_inbox (id, merchant_id, what, remote_ip, headers, body_cipher, body_bytes, outcome)
     VALUES (%(id)s, %(merchant_id)s, %(what)s, %(remote_ip)s, %(headers)s, %(body_cipher)s, %(body_bytes)s, 'received')
 """
 
 
-async def keep(session: AsyncSession, keyring: Keyring, row: Merchant, call: Call, remote_ip: str) -> int:
-    """Store a message as it came, before anybody reads it; return its number.
-
-    From here on its transaction waits for others only so long: a provider that is told to come again does, and a
-    connection that waits for ever is missing to everybody.
-    """
-    [(number, _)] = await carry_out(session, _BEGIN, {})
+async def keep(session: AsyncSession, keyring: Keyring, row: Merchant, number: int, call: Call, remote_ip: str) -> None:
+    """Store a message as it came, before anybody reads it."""
     body = call.body if len(call.body) <= LONGEST_BODY else call.body[:KEPT_OF_TOO_LONG]
     text = (call.query[:LONGEST_BODY] + b"\n" + body).decode("latin-1")
     headers = {name: call.headers[name][:1024] for name in KEPT_HEADERS if name in call.headers}
@@ -150,7 +164,6 @@ async def keep(session: AsyncSession, keyring: Keyring, row: Merchant, call: Cal
         "body_bytes": len(call.body),
     }
     await carry_out(session, _KEEP, letter)
-    return int(number)
 
 
 _NOTE = """

@@ -39,25 +39,31 @@ async def merchant_row(session: AsyncSession, key: str) -> Merchant:
     return found
 
 
-# What changes with a merchant, and with its secrets in force.
-_VERSION = """
-    SELECT m.id, m.xmin::text, ARRAY(
-        SELECT s.id FROM merchant_secret s WHERE s.merchant_id = m.id AND s.retired_at IS NULL ORDER BY s.created_at)
-    FROM merchant m WHERE m.key = %(key)s"""
-_opened: dict[str, tuple[Any, Keyring, Merchant, providers.Merchant]] = {}
+VERSION = """m.id, m.xmin::text, ARRAY(
+        SELECT s.id FROM merchant_secret s WHERE s.merchant_id = m.id AND s.retired_at IS NULL ORDER BY s.created_at)"""
+"""What changes with a merchant ``m``, and with its secrets in force."""
+_BY_KEY = f"SELECT {VERSION} FROM merchant m WHERE m.key = %(key)s"
+_opened: dict[str, tuple[Sequence[Any], Keyring, Merchant, providers.Merchant]] = {}
 
 
 async def opened_by_key(
     session: AsyncSession, keyring: Keyring, key: str, home: str
 ) -> tuple[Merchant, providers.Merchant]:
-    """The merchant with a key, which the session does not hold, and as its provider wants it.
-
-    Opened once and kept while nothing of it changes, which is asked each time: so a secret that is retired is believed
-    no more from that moment on.  Raise ``NotFound``.
-    """
-    version = await carry_out(session, _VERSION, {"key": key})
-    if not version:
+    """The merchant with a key, which the session does not hold, and as its provider wants it.  Raise ``NotFound``."""
+    found = await carry_out(session, _BY_KEY, {"key": key})
+    if not found:
         raise NotFound("There is no such payment method.")
+    return await opened_as(session, keyring, key, home, found[0])
+
+
+async def opened_as(
+    session: AsyncSession, keyring: Keyring, key: str, home: str, version: Sequence[Any]
+) -> tuple[Merchant, providers.Merchant]:
+    """:func:`opened_by_key` for who has just read the merchant's :data:`VERSION`.
+
+    Opened once and kept while nothing of it changes: so a secret that is retired is believed no more from that moment
+    on.
+    """
     known = _opened.get(key)
     if known is None or known[:2] != (version, keyring) or known[3].home != home:
         row = await merchant_row(session, key)
